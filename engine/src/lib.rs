@@ -1,0 +1,9 @@
+//! The storage engine of CIDStore.
+//!
+//! [`Store`] is the whole public face; start there.
+
+mod api;
+pub mod error;
+
+pub use api::*;
+pub use error::Error;

@@ -1,0 +1,1 @@
+//! Lays a CIDStore file out as HDF5.
