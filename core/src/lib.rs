@@ -10,5 +10,7 @@ pub mod crc;
 pub mod entity;
 pub mod hash;
 pub mod layout;
+pub mod probe;
+pub mod protocol;
 
 pub use entity::E;
