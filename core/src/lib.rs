@@ -6,5 +6,6 @@
 
 pub mod entity;
 pub mod layout;
+pub mod protocol;
 
 pub use entity::E;
