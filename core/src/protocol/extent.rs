@@ -6,7 +6,8 @@
 
 use core::sync::atomic::Ordering::Relaxed;
 
-use super::run::{Run, ValueFault};
+use super::run::Run;
+use super::value_fault::ValueFault;
 use super::word::Word;
 use crate::entity::E;
 use crate::layout::PageKind;

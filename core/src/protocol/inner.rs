@@ -6,7 +6,7 @@
 use core::sync::atomic::Ordering::Relaxed;
 
 use super::extent::kind_of;
-use super::run::ValueFault;
+use super::value_fault::ValueFault;
 use super::word::Word;
 use crate::entity::E;
 use crate::layout::value::{

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, HashMap};
 use cidstore_core::layout::entry::SetReference;
 use cidstore_core::layout::value::EXTENT_CAPACITIES;
 use cidstore_core::protocol::extent::{Extents, full_mask};
-use cidstore_core::protocol::run::ValueFault;
+use cidstore_core::protocol::value_fault::ValueFault;
 use cidstore_core::protocol::word::Page;
 
 use super::pages::ValuePages;
