@@ -12,5 +12,6 @@ pub mod hash;
 pub mod layout;
 pub mod probe;
 pub mod protocol;
+pub mod sethash;
 
 pub use entity::E;
