@@ -16,7 +16,7 @@ const FACTOR: u128 = 0xc0ac_29b7_c97c_50dd_3f84_d5b5_b547_0917;
 #[must_use]
 pub const fn mix(value: E) -> u128 {
     // The start keeps zero, a value like any other, from counting as nothing.
-    let mut bits = ((value.high as u128) << 64 | value.low as u128) ^ START;
+    let mut bits = value.to_u128() ^ START;
     bits = (bits ^ bits >> 64).wrapping_mul(FACTOR);
     bits = (bits ^ bits >> 59).wrapping_mul(FACTOR);
     bits ^ bits >> 64
@@ -45,5 +45,45 @@ impl FromIterator<E> for SetHash {
         let mut hash = Self::default();
         values.into_iter().for_each(|value| hash.add(value));
         hash
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `docs/format.md` has the same.
+    const VECTORS: [(E, u128); 4] = [
+        (E::ZERO, 0x5b92_0712_1abb_9d55_6266_c7f5_78c6_b3fc),
+        (E::new(0, 1), 0xc4e2_6cf2_b71f_bb8b_7047_8f23_bb3f_222f),
+        (E::new(1, 0), 0x7aac_cf2b_bf70_aad7_c330_4220_8316_7cd3),
+        (E::new(u64::MAX, u64::MAX), 0x15f3_7aa8_b311_8934_d018_dfae_7731_11bd),
+    ];
+
+    #[test]
+    fn vectors_stay() {
+        for (value, mixed) in VECTORS {
+            assert_eq!(mix(value), mixed, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn order_does_not_matter_and_removal_undoes() {
+        let values: Vec<_> = (0..100).map(|i| E::new(i % 3, i)).collect();
+        let hash: SetHash = values.iter().copied().collect();
+        let mut other: SetHash = values.iter().rev().copied().collect();
+        assert_eq!(hash, other);
+        values.iter().for_each(|&value| other.remove(value));
+        assert_eq!(other, SetHash::default());
+    }
+
+    #[test]
+    fn one_changed_bit_of_one_value_changes_the_hash_in_all_parts() {
+        for bit in 0..128 {
+            for value in (0..50).map(E::from) {
+                let changed = mix(value) ^ mix(E::from_u128(value.to_u128() ^ 1 << bit));
+                assert!(changed.count_ones() > 30, "{value:?} bit {bit}: {changed:#x}");
+            }
+        }
     }
 }
