@@ -29,3 +29,13 @@ pub(super) static DECODE: [u16; 256] = {
     }
     table
 };
+
+pub(super) enum Decoded {
+    Clean(u8),
+    Other,
+}
+
+pub(super) fn decode(byte: u8) -> Decoded {
+    let entry = DECODE[byte as usize];
+    if entry & 0x30 == 0 { Decoded::Clean(entry as u8) } else { Decoded::Other }
+}
