@@ -7,8 +7,8 @@
 use core::fmt;
 
 use super::entry::State;
-use super::pending as ecc;
 use crate::crc::{crc32c, crc32c_append};
+use crate::ecc;
 use crate::hash::{HashSeed, KeyHash, MAX_DEPTH};
 use crate::layout::bucket::{BucketHeader, BucketPage, ENTRIES_PER_BUCKET};
 use crate::layout::entry::{CHECKSUM_WORD, HashEntry, SetReference};

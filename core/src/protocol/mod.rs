@@ -1,9 +1,9 @@
 //! The page protocol: one writer, any number of readers that take no lock and never wait.
 //!
 //! Reading order: [`word`] (shared memory), `entry` (what an entry's words mean), [`content`],
-//! [`fault`], `draft`, [`bucket_read`], [`lookup`], [`bucket_write`], [`bucket_build`],
-//! [`bucket_seal`]. The rules R1 to R7 that
-//! the comments name are in `docs/design.md`. Nothing here allocates, and nothing is `unsafe`.
+//! [`fault`], `draft`, [`bucket_read`], [`lookup`], [`bucket_write`], [`bucket_build`], [`bucket_seal`].
+//! The rules R1 to R7 that the comments name are in `docs/design.md`. Nothing here allocates, and
+//! nothing is `unsafe`.
 
 pub mod bucket_build;
 pub mod bucket_read;
@@ -14,5 +14,4 @@ mod draft;
 mod entry;
 pub mod fault;
 pub mod lookup;
-mod pending;
 pub mod word;
