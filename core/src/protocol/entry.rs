@@ -4,7 +4,7 @@
 
 use core::fmt;
 
-use super::pending as ecc;
+use crate::ecc;
 use crate::layout::bucket::{ENTRIES_WORD, TAGS_WORD, entries_in};
 use crate::layout::entry::{ENTRY_WORDS, EntryFlags};
 
@@ -95,7 +95,7 @@ impl Meta {
         if (mask | flags) & ecc::DOUBLE != 0 {
             return Err(Uncorrectable);
         }
-        Ok(State { mask: mask as u8 & 15, flags: flags as u8 & 15 })
+        Ok(State { mask: mask & 15, flags: flags & 15 })
     }
 }
 
