@@ -56,7 +56,7 @@ impl FileMap {
     pub(super) fn store(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let end = offset.checked_add(bytes.len() as u64).ok_or(io::ErrorKind::InvalidInput)?;
         let (words, rest) = bytes.as_chunks::<8>();
-        if end > self.usable_bytes() || offset % 8 != 0 || !rest.is_empty() {
+        if end > self.usable_bytes() || !offset.is_multiple_of(8) || !rest.is_empty() {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
                 format!("a store to {offset}..{end} of {} usable bytes", self.usable_bytes()),

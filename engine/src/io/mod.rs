@@ -19,12 +19,24 @@ use std::path::Path;
 
 use crate::error::{Error, Result};
 
+#[cfg(any(test, feature = "testing"))]
+pub mod crash;
+#[cfg(any(test, feature = "testing"))]
+pub mod faulty;
 pub mod map;
 pub mod os;
+#[cfg(any(test, feature = "testing"))]
+pub mod record;
 mod sys;
 
+#[cfg(any(test, feature = "testing"))]
+pub use crash::{Choice, CrashImage, CrashModel};
+#[cfg(any(test, feature = "testing"))]
+pub use faulty::{Fault, FaultyDisk, OperationKind};
 pub use map::FileMap;
 pub use os::OsDisk;
+#[cfg(any(test, feature = "testing"))]
+pub use record::{FileId, Operation, RecordingDisk};
 
 /// How a file is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -36,7 +36,10 @@ pub struct OsDisk;
 impl Disk for OsDisk {
     fn open(&self, path: &Path, mode: OpenMode) -> Result<Box<dyn DiskFile>> {
         let mut options = OpenOptions::new();
-        options.read(true).write(mode != OpenMode::ReadOnly).create_new(mode == OpenMode::CreateNew);
+        options
+            .read(true)
+            .write(mode != OpenMode::ReadOnly)
+            .create_new(mode == OpenMode::CreateNew);
         // O_NONBLOCK: a pipe at this path must be refused below, not waited for. (O_CLOEXEC is the
         // standard library's default.)
         options.mode(0o600).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY);
@@ -115,10 +118,8 @@ pub(super) fn parent(path: &Path) -> &Path {
 }
 
 fn open_error(path: &Path, error: io::Error) -> Error {
-    let not_a_store = |detail: &str| Error::NotAStore {
-        path: path.to_path_buf(),
-        detail: detail.to_string(),
-    };
+    let not_a_store =
+        |detail: &str| Error::NotAStore { path: path.to_path_buf(), detail: detail.to_string() };
     match error.raw_os_error() {
         Some(libc::ENOENT) => Error::NotFound { path: path.to_path_buf() },
         Some(libc::EISDIR) => not_a_store("a directory"),

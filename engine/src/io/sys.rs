@@ -52,7 +52,11 @@ pub(super) fn range_lock(file: &File, lock: RangeLock, start: i64, bytes: i64) -
 }
 
 /// The range `(start, bytes)` of a lock that excludes a write lock on `start..start + bytes`.
-pub(super) fn range_lock_holder(file: &File, start: i64, bytes: i64) -> io::Result<Option<(i64, i64)>> {
+pub(super) fn range_lock_holder(
+    file: &File,
+    start: i64,
+    bytes: i64,
+) -> io::Result<Option<(i64, i64)>> {
     let mut found = range(libc::F_WRLCK, start, bytes);
     // SAFETY: the descriptor is open, since `file` is borrowed; F_OFD_GETLK reads and writes one
     // `flock`, which is exclusively borrowed until the call returns.
@@ -89,7 +93,7 @@ pub(super) fn random(bytes: &mut [u8]) -> io::Result<usize> {
 /// # Panics
 /// If the word is not inside the map, or not aligned.
 pub(super) fn map_word(map: &MmapRaw, offset: usize) -> &AtomicU64 {
-    assert!(offset % 8 == 0 && offset.checked_add(8).is_some_and(|end| end <= map.len()));
+    assert!(offset.is_multiple_of(8) && offset.checked_add(8).is_some_and(|end| end <= map.len()));
     // SAFETY: `offset` is below the length of the one allocation that the map is (checked above).
     let word = unsafe { map.as_mut_ptr().add(offset) };
     // SAFETY:
