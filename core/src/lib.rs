@@ -6,7 +6,7 @@
 
 // The reading order; a file imports only from files before it:
 //   entity, hash, sethash, layout/{mod, entry, bucket, value, table}, crc, layout/{superblock, record},
-//   ecc (with ecc_simd), image/{error, pages, set, mod}.
+//   ecc (with ecc_simd), image/{error, pages, set, mod}, probe, protocol.
 pub mod crc;
 pub mod ecc;
 #[cfg(target_arch = "x86_64")]
@@ -15,6 +15,8 @@ pub mod entity;
 pub mod hash;
 pub mod image;
 pub mod layout;
+pub mod probe;
+pub mod protocol;
 pub mod sethash;
 
 pub use entity::E;
