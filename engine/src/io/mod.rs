@@ -28,6 +28,8 @@ pub mod os;
 #[cfg(any(test, feature = "testing"))]
 pub mod record;
 mod sys;
+#[cfg(test)]
+mod tests;
 
 #[cfg(any(test, feature = "testing"))]
 pub use crash::{Choice, CrashImage, CrashModel};
