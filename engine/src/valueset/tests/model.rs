@@ -120,7 +120,7 @@ fn run(keys: &mut Keys, steps: Vec<Step>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
+    #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
     fn sets_answer_like_ordered_sets(steps in steps()) {
