@@ -46,7 +46,9 @@ pub(super) fn check(sources: &[Source], allowed: &[Exception]) -> Vec<Finding> {
 }
 
 fn is_test(path: &str) -> bool {
-    path.starts_with("tests/") || path.contains("/tests/") || path.ends_with("/tests.rs")
+    ["tests/", "testkit/"].iter().any(|folder| path.starts_with(folder))
+        || path.contains("/tests/")
+        || path.ends_with("/tests.rs")
 }
 
 struct Function {
