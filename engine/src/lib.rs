@@ -4,6 +4,8 @@
 
 mod api;
 pub mod error;
+pub mod io;
+pub(crate) mod wal;
 
 pub use api::*;
 pub use error::Error;

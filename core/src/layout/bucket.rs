@@ -39,7 +39,9 @@ pub const fn entries_in(words: usize) -> usize {
 const _: () = assert!(entries_in(PAGE_WORDS) == ENTRIES_PER_BUCKET);
 
 /// The first line of a bucket page.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 pub struct BucketHeader {
     /// [`super::PageKind::Bucket`].

@@ -30,7 +30,9 @@ pub const INLINE_VALUES_MAX: usize = 4;
 ///
 /// A value is two slots, high half first. Which values are valid is told by `state_mask`: bit 0 is
 /// `slots[0..2]` and bit 1 is `slots[2..4]` of a primary entry, bits 2 and 3 the same slots of a second.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 pub struct HashEntry {
     /// Upper half of the key.
@@ -77,7 +79,9 @@ impl EntryFlags {
 /// Where a key's values are when they no longer fit inline: the 32 bytes of an entry's slots.
 ///
 /// Only `reference` is read by readers; the other fields are the writer's own.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 pub struct SpillPointer {
     /// Logical value page in bits 0..32; in bits 32..40 the extent within that page plus one, or zero

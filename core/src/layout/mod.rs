@@ -19,7 +19,10 @@ pub const PAGE_WORDS: usize = PAGE_BYTES / 8;
 /// Page number that stands for "no page". The first page of each space is never used.
 pub const NO_PAGE: u32 = 0;
 
-/// What a page holds: the first two bytes of each page. A page of zeros is [`PageKind::Free`].
+/// What a bucket or value page holds: its first two bytes. A page of zeros is [`PageKind::Free`].
+///
+/// Table pages have no kind: they are slots from end to end, and only ever reached through a parent that
+/// carries their checksum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u16)]
 pub enum PageKind {
@@ -33,8 +36,6 @@ pub enum PageKind {
     Leaf = 0x4c56,
     /// An inner node of a large value set.
     Inner = 0x4956,
-    /// A node of one of the three tables (directory, overflow, values).
-    Table = 0x5454,
 }
 
 impl PageKind {
@@ -47,7 +48,6 @@ impl PageKind {
             0x4556 => Self::Extents,
             0x4c56 => Self::Leaf,
             0x4956 => Self::Inner,
-            0x5454 => Self::Table,
             _ => return None,
         })
     }

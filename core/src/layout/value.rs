@@ -31,7 +31,9 @@ pub const GENERATION_WORD: usize = 1;
 /// Header of a page of extents: which size class, and which extents are in use.
 ///
 /// Extent `i` starts at word `8 + i * extent_words(class)`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 pub struct ExtentsHeader {
     /// [`super::PageKind::Extents`].
@@ -53,7 +55,9 @@ pub struct ExtentsHeader {
 const _: () = assert!(size_of::<ExtentsHeader>() == VALUE_HEADER_WORDS * 8);
 
 /// Header of one extent: a small set. The values follow.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 pub struct ExtentHeader {
     /// The key whose set this is.
@@ -108,7 +112,9 @@ pub const fn class_for(values: usize) -> Option<usize> {
 ///
 /// Leaves form a chain in ascending order (a B-link tree): a reader that looks for a value at or above
 /// `high` goes on to `next`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 pub struct LeafHeader {
     /// [`super::PageKind::Leaf`].
@@ -155,7 +161,9 @@ const _: () = assert!(LEAF_VALUES_WORD + LEAF_VALUES * 2 == PAGE_WORDS);
 ///
 /// Child 0 covers values below `separators[1]`; child `i` covers `separators[i]` up to, not including,
 /// `separators[i + 1]`; `separators[0]` is not used and zero. Inner nodes are replaced whole.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 pub struct InnerHeader {
     /// [`super::PageKind::Inner`].
