@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use proptest::test_runner::Config;
 
 /// The smallest log that a store takes: checkpoints come often and the ring wraps.
-const SMALL_LOG_BYTES: u64 = 1 << 20;
+const SMALL_LOG_BYTES: u64 = 64 << 10;
 
 fn config(cases: u32) -> Config {
     // A run is a story of its own: shrinking by dropping operations is all that helps.
@@ -45,7 +45,7 @@ proptest! {
 
     /// A log so small that checkpoints must make room again and again.
     #[test]
-    fn a_small_log(operations in operations(Bounds { run: 3000, ..Bounds::HOT }, 60)) {
+    fn a_small_log(operations in operations(Bounds { run: 450, ..Bounds::HOT }, 60)) {
         Driver::run(buffered().wal_bytes(SMALL_LOG_BYTES), &operations);
     }
 

@@ -44,6 +44,14 @@ impl OpenOptions {
     pub fn open(&self, path: impl AsRef<Path>) -> Result<Store> {
         todo!()
     }
+    #[cfg(feature = "testing")]
+    pub fn open_on(
+        &self,
+        disk: std::sync::Arc<dyn crate::io::Disk>,
+        path: impl AsRef<Path>,
+    ) -> Result<Store> {
+        todo!()
+    }
 }
 
 /// What a durable write answered.

@@ -164,8 +164,12 @@ fn transact(store: &Store, changes: &[Change]) -> Result<()> {
 
 fn effect(model: &mut Model, step: &Operation) {
     match *step {
-        Operation::Insert(key, value) => drop(model.insert(universe(key), universe(value))),
-        Operation::Delete(key) => drop(model.delete(universe(key))),
+        Operation::Insert(key, value) => {
+            model.insert(universe(key), universe(value));
+        }
+        Operation::Delete(key) => {
+            model.delete(universe(key));
+        }
         Operation::DeleteValue(key, value) => {
             model.delete_value(universe(key), universe(value));
         }
@@ -179,9 +183,11 @@ fn effect(model: &mut Model, step: &Operation) {
             for change in changes {
                 match *change {
                     Change::Insert(key, value) => {
-                        drop(model.insert(universe(key), universe(value)))
+                        model.insert(universe(key), universe(value));
                     }
-                    Change::Delete(key) => drop(model.delete(universe(key))),
+                    Change::Delete(key) => {
+                        model.delete(universe(key));
+                    }
                     Change::DeleteValue(key, value) => {
                         model.delete_value(universe(key), universe(value));
                     }

@@ -8,7 +8,7 @@
 //!
 //! 1. [`random`]: a small generator whose whole state is its seed.
 //! 2. [`model`]: the oracle, and the universe of numbers that tests draw from.
-//! 3. [`scratch`]: directories for stores, copies as a `kill -9` leaves them, fingerprints of files.
+//! 3. [`fixed`]: a disk without chance. [`scratch`]: directories for stores, copies as a `kill -9` leaves them, fingerprints of files.
 //! 4. [`content`]: the whole content of a store, a snapshot or a file image against the model.
 //! 5. [`image`]: the bytes of a file against the model, by the independent reader of the format.
 //! 6. [`operation`]: every public operation as plain data.
@@ -20,6 +20,7 @@
 
 pub mod content;
 pub mod driver;
+pub mod fixed;
 pub mod fuzz;
 pub mod generate;
 pub mod history;

@@ -306,7 +306,7 @@ fn a_bulk_load_into_a_full_store_adds_to_it() {
 
 /// Runs `work` on a thread of its own and gives up when it hangs.
 fn within_patience(work: impl FnOnce() + Send + 'static) {
-    let (done, finished) = mpsc::channel();
+    let (done, finished) = mpsc::channel::<()>();
     let worker = thread::spawn(move || {
         work();
         drop(done);
