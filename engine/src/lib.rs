@@ -5,6 +5,7 @@
 mod api;
 pub mod error;
 pub mod io;
+#[allow(dead_code, unused_imports, reason = "until the store uses all of it")]
 pub(crate) mod wal;
 
 pub use api::*;
