@@ -5,6 +5,8 @@
 //! after it; the answer must be the state after some number of steps between the two. That is
 //! linearizability for a single writer, checked at every read.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test reports")]
+
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -142,7 +144,8 @@ fn small_sets_are_read_as_of_one_instant() {
     let read = |seed: u64| {
         let key = seed % KEYS;
         let progress = &progress[key as usize];
-        let states = |range: std::ops::RangeInclusive<u64>| range.map(move |step| tide(key, step, TOP));
+        let states =
+            |range: std::ops::RangeInclusive<u64>| range.map(move |step| tide(key, step, TOP));
         match seed >> 60 {
             0 => {
                 let (count, range) = progress.around(|| store.value_count(key).unwrap());
@@ -326,7 +329,9 @@ fn splits_and_merges_lose_nobody() {
         assert!(store.get(absent).unwrap().is_empty(), "{absent:?} was never there");
         let passing = E::new(2, seed % PASSING);
         let values = store.get(passing).unwrap();
-        assert!(matches!(values.as_slice(), [] | [_]) && values.iter().all(|value| value == passing));
+        assert!(
+            matches!(values.as_slice(), [] | [_]) && values.iter().all(|value| value == passing)
+        );
         if seed.is_multiple_of(20_000) {
             assert_scan_sees_those_who_stay(&store, STAYING);
         }
@@ -346,7 +351,10 @@ fn assert_scan_sees_those_who_stay(store: &Store, staying: u64) {
             assert_eq!(key.high, 2, "a scan gave {key:?}");
         }
     }
-    assert!(seen.iter().all(|&times| times == 1), "a scan beside a writer: each who stays comes once");
+    assert!(
+        seen.iter().all(|&times| times == 1),
+        "a scan beside a writer: each who stays comes once"
+    );
 }
 
 /// Tokens move between keys by transactions; a snapshot sees each of them in exactly one place.
@@ -355,7 +363,8 @@ fn snapshots_never_see_half_a_transaction() {
     const TOKENS: u64 = 400;
     const PLACES: u64 = 30;
     let (_scratch, store) = empty();
-    let pairs: Vec<_> = (0..TOKENS).map(|token| (E::from(token % PLACES), E::from(token))).collect();
+    let pairs: Vec<_> =
+        (0..TOKENS).map(|token| (E::from(token % PLACES), E::from(token))).collect();
     store.batch_insert(&pairs).unwrap();
     let write = |going: &dyn Fn() -> bool| {
         let mut random = Random::new(9);
@@ -443,7 +452,8 @@ fn four_writers_agree_on_who_was_first() {
     assert_eq!(firsts, PAIRS, "each shared pair was new to exactly one");
     let shared = (0..PAIRS).map(|index| (u128::from(index / 6), u128::from(index)));
     let own = (1..=WRITERS).flat_map(|writer| {
-        (0..PAIRS).map(move |index| (u128::from(writer) << 64 | u128::from(index), u128::from(index)))
+        (0..PAIRS)
+            .map(move |index| (u128::from(writer) << 64 | u128::from(index), u128::from(index)))
     });
     let model: Model = shared.chain(own).collect();
     assert_store(&store, &model);

@@ -5,6 +5,8 @@
 //! old or new on its own), and the store is opened from them. It must hold the model after a prefix of the
 //! steps: at least those whose promise was given before the cut, at most those begun.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test reports")]
+
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,9 +14,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use cidstore::{Durability, OpenOptions, Store};
+use cidstore_engine::io::OsDisk;
 use cidstore_engine::io::crash::{Choice, CrashImage, CrashModel};
 use cidstore_engine::io::record::{Operation as Change, RecordingDisk};
-use cidstore_engine::io::OsDisk;
 use cidstore_testkit::Scratch;
 use cidstore_testkit::content::{assert_store, assert_verified, model_of};
 use cidstore_testkit::history::{History, perform};
@@ -116,9 +118,11 @@ impl Recorded {
             return;
         }
         let odd = random.below(questions);
-        let one_lost = model.image(&mut numbered(|number, later| if number == odd { 0 } else { later }));
+        let one_lost =
+            model.image(&mut numbered(|number, later| if number == odd { 0 } else { later }));
         self.recover(&one_lost, cut, "all but one arrived");
-        let one_kept = model.image(&mut numbered(|number, later| if number == odd { later } else { 0 }));
+        let one_kept =
+            model.image(&mut numbered(|number, later| if number == odd { later } else { 0 }));
         self.recover(&one_kept, cut, "only one arrived");
         for _ in 0..RANDOM_OUTCOMES {
             let some = model.image(&mut |_, later| random.below(later as u64 + 1) as usize);

@@ -4,6 +4,8 @@
 //! are refused, reads go on, and the next open finds the model after a prefix that holds at least all that
 //! was acknowledged. A refused allocation is not a failure: nothing was promised, and the store goes on.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test reports")]
+
 use std::sync::Arc;
 
 use cidstore::{Durability, Error, OpenOptions, Store};
@@ -47,7 +49,8 @@ fn run(history: &History, fault: Fault) -> bool {
     let reached = count > reach;
     if reached {
         // Without the power going off, on the same files, by a disk that works again.
-        let store = options().open(scratch.data()).unwrap_or_else(|error| panic!("{what}: {error}"));
+        let store =
+            options().open(scratch.data()).unwrap_or_else(|error| panic!("{what}: {error}"));
         let prefix = history.assert_prefix(&store, promised, begun);
         assert_verified(&store, history.state(prefix));
         store.insert(1 << 40, 1).unwrap();

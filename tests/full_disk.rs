@@ -3,6 +3,8 @@
 //! The disk is a small memory file system. Mounting one needs a right that not every machine gives; without
 //! it the tests say so and pass. The same story by the option `max_bytes` always runs.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test reports")]
+
 use std::fs;
 use std::io::Write as _;
 use std::path::Path;
@@ -193,10 +195,8 @@ fn a_kill_on_a_full_disk() {
         }
     }
     child.kill();
-    let expected: Model = (0..=acknowledged)
-        .flat_map(batch)
-        .map(|(key, value)| (u128(key), u128(value)))
-        .collect();
+    let expected: Model =
+        (0..=acknowledged).flat_map(batch).map(|(key, value)| (u128(key), u128(value))).collect();
     match options().open(&data) {
         Ok(store) => assert_store(&store, &expected),
         Err(Error::NoSpace { .. }) => {

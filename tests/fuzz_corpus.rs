@@ -1,5 +1,7 @@
 //! Replays the checked-in corpora of the fuzz targets: what a fuzzer found interesting once is tested always.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test reports")]
+
 use std::fs;
 use std::panic::catch_unwind;
 use std::path::PathBuf;
@@ -16,10 +18,8 @@ fn corpora() -> PathBuf {
 fn replay(name: &str) {
     let (_, target): (_, Target) =
         *fuzz::TARGETS.iter().find(|(target, _)| *target == name).expect("a target");
-    let mut inputs: Vec<PathBuf> = fs::read_dir(corpora().join(name))
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
+    let mut inputs: Vec<PathBuf> =
+        fs::read_dir(corpora().join(name)).unwrap().map(|entry| entry.unwrap().path()).collect();
     inputs.sort();
     assert!(inputs.len() >= 10, "{} inputs are no corpus", inputs.len());
     for input in inputs {
@@ -53,7 +53,8 @@ fn the_canary_sings() {
 
 #[test]
 fn the_corpora_are_small() {
-    let files = fs::read_dir(corpora()).unwrap().flat_map(|entry| fs::read_dir(entry.unwrap().path()));
+    let files =
+        fs::read_dir(corpora()).unwrap().flat_map(|entry| fs::read_dir(entry.unwrap().path()));
     let sizes = files.flatten().map(|entry| entry.unwrap().metadata().unwrap().len());
     let total: u64 = sizes.sum();
     assert!(total < CORPUS_BYTES_MAX, "{total} bytes of corpora");

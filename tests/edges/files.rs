@@ -138,7 +138,9 @@ fn an_empty_file() {
 
 #[test]
 fn a_text_file() {
-    for text in ["x", "key,value\n1,2\n", &"All work and no play makes a dull store.\n".repeat(9000)] {
+    for text in
+        ["x", "key,value\n1,2\n", &"All work and no play makes a dull store.\n".repeat(9000)]
+    {
         let scratch = Scratch::new();
         fs::write(scratch.data(), text).unwrap();
         assert_refused(&scratch, |error| matches!(error, Error::NotAStore { .. }));
@@ -158,7 +160,22 @@ fn a_file_of_zeros() {
 fn a_truncated_file() {
     let (whole, _) = closed();
     let length = fs::metadata(whole.data()).unwrap().len();
-    let cuts = [1, 7, 8, 100, 4095, 4096, 4097, 8192, 12288, 16384, 20480, length / 2, length - 4096, length - 1];
+    let cuts = [
+        1,
+        7,
+        8,
+        100,
+        4095,
+        4096,
+        4097,
+        8192,
+        12288,
+        16384,
+        20480,
+        length / 2,
+        length - 4096,
+        length - 1,
+    ];
     for cut in cuts {
         let scratch = whole.copy();
         patch(&scratch.data(), |bytes| bytes.truncate(cut as usize));
@@ -221,7 +238,10 @@ fn a_log_that_is_no_log() {
         let (scratch, _) = killed();
         fs::write(scratch.log(), content).unwrap();
         assert_refused(&scratch, |error| {
-            matches!(error, Error::NotAStore { .. } | Error::Corrupt { .. } | Error::WalMismatch { .. })
+            matches!(
+                error,
+                Error::NotAStore { .. } | Error::Corrupt { .. } | Error::WalMismatch { .. }
+            )
         });
     }
     let (scratch, _) = killed();
@@ -334,7 +354,9 @@ fn damage_in_a_page_is_found_by_verified_reads() {
         let mut failed = false;
         for (key, set) in model.sets() {
             match store.get(cidstore_testkit::model::element(key)) {
-                Ok(values) => assert_eq!(&cidstore_testkit::content::set_of(&values), set, "page {page}"),
+                Ok(values) => {
+                    assert_eq!(&cidstore_testkit::content::set_of(&values), set, "page {page}")
+                }
                 Err(error) => {
                     assert!(matches!(error, Error::Corrupt { .. }), "page {page}: {error}");
                     failed = true;

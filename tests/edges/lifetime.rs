@@ -16,7 +16,8 @@ fn populated() -> (Scratch, Store, Model) {
     let pairs: Vec<(u64, u64)> = (0..3000)
         .map(|index| if index < 2000 { (index, index) } else { (index % 3, index) })
         .collect();
-    let elements: Vec<_> = pairs.iter().map(|&(key, value)| (E::from(key), E::from(value))).collect();
+    let elements: Vec<_> =
+        pairs.iter().map(|&(key, value)| (E::from(key), E::from(value))).collect();
     store.batch_insert(&elements).unwrap();
     let model = pairs.iter().map(|&(key, value)| (key.into(), value.into())).collect();
     (scratch, store, model)

@@ -85,8 +85,7 @@ fn two_threads_share_a_handle() {
             });
         }
     });
-    let model: Model =
-        (0..1000_u128).map(|value| (value / 2 % 50, value)).collect();
+    let model: Model = (0..1000_u128).map(|value| (value / 2 % 50, value)).collect();
     assert_store(&store, &model);
 }
 

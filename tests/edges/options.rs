@@ -12,7 +12,9 @@ use crate::buffered;
 fn assert_refused(name: &str, options: &OpenOptions) {
     let scratch = Scratch::new();
     let outcome = options.open(scratch.data()).map(drop);
-    let Err(Error::InvalidOption { option, detail }) = outcome else { panic!("{name}: {outcome:?}") };
+    let Err(Error::InvalidOption { option, detail }) = outcome else {
+        panic!("{name}: {outcome:?}")
+    };
     assert_eq!(option, name);
     assert!(!detail.is_empty(), "the range is told");
     assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 0, "nothing was created");

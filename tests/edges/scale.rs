@@ -28,7 +28,8 @@ fn a_million_keys_that_differ_only_in_the_low_half() {
 fn million_keys(key: impl Fn(u64) -> E) {
     let (scratch, store) = empty();
     for first in (0..MILLION).step_by(BATCH as usize) {
-        let pairs: Vec<_> = (first..first + BATCH).map(|index| (key(index), E::from(index))).collect();
+        let pairs: Vec<_> =
+            (first..first + BATCH).map(|index| (key(index), E::from(index))).collect();
         assert_eq!(store.batch_insert(&pairs).unwrap(), BATCH);
     }
     assert_eq!(store.len(), MILLION);

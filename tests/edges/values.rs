@@ -182,7 +182,8 @@ fn one_key_with_a_million_values() {
     for index in (MILLION / 10 + 1..MILLION).step_by(2) {
         assert!(store.delete_value(E::ZERO, value(index)).unwrap());
     }
-    let expected: BTreeSet<u128> = (0..MILLION).step_by(2).map(|index| number(value(index))).collect();
+    let expected: BTreeSet<u128> =
+        (0..MILLION).step_by(2).map(|index| number(value(index))).collect();
     assert_eq!(set_of(&store.get(E::ZERO).unwrap()), expected);
     store.compact().unwrap();
     assert_eq!(store.get_tombstone_count(E::ZERO).unwrap(), 0);

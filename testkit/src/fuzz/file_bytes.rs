@@ -9,9 +9,9 @@ use cidstore_engine::{Durability, OpenOptions, Store};
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::edit::decode;
+use crate::fixed::FixedDisk;
 use crate::image::read_image;
 use crate::model::{Model, element, number, universe};
-use crate::fixed::FixedDisk;
 use crate::scratch::Scratch;
 
 /// Superblock checksums are mended after the edits, so that edits of superblocks get past the door.

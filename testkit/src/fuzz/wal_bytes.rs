@@ -12,9 +12,9 @@ use cidstore_engine::{Durability, OpenOptions, Store};
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::edit::decode;
+use crate::fixed::FixedDisk;
 use crate::history::{History, perform};
 use crate::operation::{Change, End, Operation, Pairs};
-use crate::fixed::FixedDisk;
 use crate::scratch::Scratch;
 
 /// Edits change a record's fields and mend its checksum, so that recovery believes it.
