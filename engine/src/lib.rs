@@ -4,6 +4,7 @@
 
 mod api;
 pub mod error;
+#[doc(hidden)]
 pub mod io;
 #[allow(dead_code, unused_imports, reason = "until the store uses all of it")]
 pub(crate) mod wal;
