@@ -4,11 +4,19 @@
 #![cfg_attr(not(any(test, loom, feature = "std")), no_std)]
 #![deny(unsafe_code)]
 
-// The reading order: a file imports only from files listed before it, `crc` and `layout` excepted, which
-// lean on each other (the layout seals itself, the page checksum knows the spaces).
+// The reading order; a file imports only from files before it:
+//   entity, hash, sethash, layout/{mod, entry, bucket, value, table}, crc, layout/{superblock, record},
+//   ecc (with ecc_simd), image/{error, pages, set, mod}, probe, protocol.
 pub mod crc;
+pub mod ecc;
+#[cfg(target_arch = "x86_64")]
+mod ecc_simd;
 pub mod entity;
 pub mod hash;
+pub mod image;
 pub mod layout;
+pub mod probe;
+pub mod protocol;
+pub mod sethash;
 
 pub use entity::E;

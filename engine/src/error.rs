@@ -102,7 +102,9 @@ pub enum Error {
         detail: String,
     },
     /// A batch needs more log than the ring can ever give it. Nothing was written.
-    #[error("batch of {operations} operations is too large: the log of this store takes {operations_max}")]
+    #[error(
+        "batch of {operations} operations is too large: the log of this store takes {operations_max}"
+    )]
     BatchTooLarge {
         /// Operations in the batch.
         operations: u64,

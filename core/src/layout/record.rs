@@ -363,3 +363,91 @@ impl Record {
 const fn rolling_version(salt: u64) -> u8 {
     (salt & 3) as u8
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SALT: u64 = 0x0123_4567_89ab_cde5;
+
+    fn sealed(lsn: u64) -> Record {
+        let time = HybridTime { nanos: 1 << 60, seq: 3, shard: 0 };
+        let mut record = Record::new(Opcode::Insert, lsn, time, E::new(1, 2), E::new(3, 4));
+        record.seal(SALT);
+        record
+    }
+
+    fn bytes(record: Record) -> [u8; RECORD_BYTES] {
+        zerocopy::transmute!(record)
+    }
+
+    #[test]
+    fn a_sealed_record_comes_back_and_only_as_the_expected_one() {
+        let record = sealed(7);
+        assert_eq!(Record::check(&bytes(record), SALT, 7), Ok(record));
+        assert_eq!(record.opcode(), Some(Opcode::Insert));
+        let other = Record::check(&bytes(record), SALT, 8);
+        assert_eq!(other, Err(RecordError::Lsn { found: 7, expected: 8 }));
+        let same_version = Record::check(&bytes(record), SALT ^ 4, 7);
+        assert!(matches!(same_version, Err(RecordError::Checksum { .. })));
+        let other_version = Record::check(&bytes(record), SALT ^ 1, 7);
+        assert_eq!(other_version, Err(RecordError::Version { found: 1, expected: 0 }));
+        for salt in 0..8 {
+            let empty = Record::verify(&[0; RECORD_BYTES], salt);
+            assert_eq!(empty, Err(RecordError::Empty));
+        }
+    }
+
+    #[test]
+    fn every_flipped_bit_is_found() {
+        let good = bytes(sealed(7));
+        for bit in 0..RECORD_BYTES * 8 {
+            let mut bad = good;
+            bad[bit / 8] ^= 1 << (bit % 8);
+            assert!(Record::verify(&bad, SALT).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn every_code_is_its_own_opcode_or_none() {
+        for code in 0..64 {
+            let opcode = Opcode::from_code(code);
+            assert_eq!(opcode.is_some(), (1..=8).contains(&code));
+            assert!(opcode.is_none_or(|opcode| opcode as u8 == code));
+            let mut record = sealed(7);
+            record.version_op = code;
+            record.seal(SALT);
+            let read = Record::verify(&bytes(record), SALT);
+            match opcode {
+                Some(_) => assert_eq!(read, Ok(record)),
+                None => assert_eq!(read, Err(RecordError::Opcode { found: code })),
+            }
+        }
+    }
+
+    #[test]
+    fn times_order_by_clock_then_count_then_shard() {
+        let time = |nanos, seq, shard| HybridTime { nanos, seq, shard };
+        assert!(time(1, 9, 9) < time(2, 0, 0));
+        assert!(time(1, 1, 9) < time(1, 2, 0));
+        assert!(time(1, 1, 1) < time(1, 1, 2));
+    }
+
+    #[test]
+    fn a_log_header_is_checked() {
+        let header = LogHeader::new([7; 16]);
+        let page: [u8; PAGE_BYTES] = zerocopy::transmute!(header);
+        assert_eq!(LogHeader::read(&page).map(|header| header.file_id), Ok([7; 16]));
+        let changed = |offset: usize, value: u8| {
+            let mut page = page;
+            page[offset] = value;
+            LogHeader::read(&page).map(|_| ())
+        };
+        assert_eq!(LogHeader::read(&[0; PAGE_BYTES]).map(|_| ()), Err(LogHeaderError::Empty));
+        assert_eq!(changed(7, b'X'), Err(LogHeaderError::Magic { found: *b"CIDSTLOX" }));
+        assert_eq!(changed(8, 2), Err(LogHeaderError::Version { found: 2 }));
+        for offset in (12..PAGE_BYTES).step_by(31) {
+            assert!(matches!(changed(offset, 99), Err(LogHeaderError::Checksum { .. })));
+        }
+    }
+}

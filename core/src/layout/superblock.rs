@@ -395,3 +395,146 @@ impl Default for Superblock {
         Self::new()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn segment(first_file_page: u32, page_count: u32) -> Segment {
+        Segment { first_file_page, page_count }
+    }
+
+    /// A sound superblock of slot 0 with two segments of buckets, one of values, one of tables.
+    fn sound() -> Superblock {
+        let mut superblock = Superblock::new();
+        superblock.checkpoint_number = 4;
+        superblock.file_bytes = 68 * 4096;
+        superblock.global_depth = 10;
+        superblock.roots[0].slot_count = 1024;
+        superblock.roots[0].height = 2;
+        let spaces: [&[Segment]; 3] =
+            [&[segment(20, 16), segment(4, 16)], &[segment(36, 16)], &[segment(52, 16)]];
+        superblock.set_segments(spaces).unwrap();
+        superblock
+    }
+
+    fn read(mut superblock: Superblock, slot: u8) -> Result<Checked, SuperblockError> {
+        superblock.seal();
+        Superblock::read(&zerocopy::transmute!(superblock), slot)
+    }
+
+    fn refusal(change: impl FnOnce(&mut Superblock)) -> SuperblockError {
+        let mut superblock = sound();
+        change(&mut superblock);
+        read(superblock, 0).unwrap_err()
+    }
+
+    #[test]
+    fn a_sound_one_comes_back() {
+        let checked = read(sound(), 0).unwrap();
+        assert_eq!(checked.segments(Space::Buckets), [segment(20, 16), segment(4, 16)]);
+        assert_eq!(checked.segments(Space::Values), [segment(36, 16)]);
+        assert_eq!(checked.segments(Space::Tables), [segment(52, 16)]);
+        assert!(!checked.is_clean());
+        assert_eq!(checked.slot(), 0);
+    }
+
+    #[test]
+    fn what_is_no_superblock_is_named() {
+        let empty = Superblock::read(&[0; PAGE_BYTES], 0).unwrap_err();
+        assert_eq!(empty, SuperblockError::Empty);
+        let magic = refusal(|superblock| superblock.magic[0] = b'X');
+        assert_eq!(magic, SuperblockError::Magic { found: *b"XIDSTORE" });
+        let slot = read(sound(), 1).unwrap_err();
+        assert_eq!(slot, SuperblockError::Slot { checkpoint_number: 4, slot: 1 });
+    }
+
+    #[test]
+    fn a_newer_version_is_named_though_its_checksum_is_unknown() {
+        let mut superblock = sound();
+        superblock.seal();
+        superblock.format_version = 2;
+        let error = Superblock::read(&zerocopy::transmute!(superblock), 0).unwrap_err();
+        assert_eq!(error, SuperblockError::Version { found: 2 });
+    }
+
+    #[test]
+    fn every_flipped_bit_is_found() {
+        let mut superblock = sound();
+        superblock.seal();
+        let good: [u8; PAGE_BYTES] = zerocopy::transmute!(superblock);
+        assert!(Superblock::read(&good, 0).is_ok());
+        for bit in 0..PAGE_BYTES * 8 {
+            let mut bad = good;
+            bad[bit / 8] ^= 1 << (bit % 8);
+            assert!(Superblock::read(&bad, 0).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn fields_out_of_range_are_named() {
+        let name = |change: fn(&mut Superblock)| match refusal(change) {
+            SuperblockError::Field { name, .. } => name,
+            other => panic!("{other}"),
+        };
+        assert_eq!(name(|s| s.page_bytes = 8192), "page_bytes");
+        assert_eq!(name(|s| s.flags = 2), "flags");
+        assert_eq!(name(|s| s.global_depth = 29), "global_depth");
+        assert_eq!(name(|s| s.global_depth = 9), "roots[0].slot_count");
+        assert_eq!(name(|s| s.roots[0].height = 1), "roots[0]");
+        assert_eq!(name(|s| s.roots[1].height = 9), "roots[1]");
+        assert_eq!(name(|s| s.roots[2].slot_count = u64::MAX), "roots[2]");
+        assert_eq!(name(|s| s.segment_counts[2] = 446), "segment_counts");
+        assert_eq!(name(|s| s.segment_counts = [u32::MAX; 3]), "segment_counts");
+    }
+
+    #[test]
+    fn segments_lie_in_the_file_and_apart() {
+        let with = |changed: Segment| {
+            refusal(|superblock| {
+                let spaces: [&[Segment]; 3] = [&[segment(4, 16)], &[], &[changed]];
+                superblock.set_segments(spaces).unwrap();
+            })
+        };
+        for outside in [
+            segment(3, 1),
+            segment(0, 1),
+            segment(60, 0),
+            segment(60, 9),
+            segment(u32::MAX, u32::MAX),
+            segment(60, u32::MAX),
+        ] {
+            let error = with(outside);
+            assert_eq!(error, SuperblockError::SegmentRange { index: 1, segment: outside });
+        }
+        for within in [segment(4, 1), segment(19, 1), segment(4, 16), segment(10, 40)] {
+            let overlap = with(within);
+            assert!(matches!(overlap, SuperblockError::SegmentOverlap { .. }), "{within:?}");
+        }
+        let mut huge = sound();
+        huge.file_bytes = u64::MAX;
+        huge.set_segments([&[segment(4, 1 << 28), segment(1 << 30, 1)], &[], &[]]).unwrap();
+        let expected = SuperblockError::SegmentRange { index: 1, segment: segment(1 << 30, 1) };
+        assert_eq!(read(huge, 0).unwrap_err(), expected);
+    }
+
+    #[test]
+    fn setting_segments_leaves_no_trace_of_the_old_ones() {
+        let mut superblock = sound();
+        let many = [segment(1, 1); SEGMENTS_MAX + 1];
+        let error = superblock.set_segments([&many[..400], &many[..49], &[]]).unwrap_err();
+        assert_eq!(error, TooManySegments { count: SEGMENTS_MAX + 1 });
+        assert_eq!(superblock.segments(Space::Values), [segment(36, 16)]);
+        superblock.set_segments([&[], &[segment(9, 9)], &[]]).unwrap();
+        assert_eq!(superblock.segment_counts, [0, 1, 0]);
+        assert!(superblock.segments[1..].iter().all(|&rest| rest == Segment::default()));
+    }
+
+    #[test]
+    fn segments_of_an_unchecked_superblock_do_not_panic() {
+        let mut superblock = sound();
+        superblock.segment_counts = [u32::MAX; 3];
+        assert_eq!(superblock.segments(Space::Buckets).len(), SEGMENTS_MAX);
+        assert_eq!(superblock.segments(Space::Tables), []);
+    }
+}

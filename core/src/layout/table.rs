@@ -125,3 +125,31 @@ impl TableRoot {
 pub const fn slot_index(number: u32, level: u32) -> usize {
     (number as u64 >> (SLOT_BITS * (level - 1))) as usize % SLOTS_PER_TABLE_PAGE
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_height_is_the_least_that_suffices() {
+        for (slots, height) in [
+            (0, 0),
+            (1, 1),
+            (512, 1),
+            (513, 2),
+            (1 << 18, 2),
+            ((1 << 18) + 1, 3),
+            (1 << 27, 3),
+            (1 << 28, 4),
+            (1 << 32, 4),
+        ] {
+            assert_eq!(TableRoot::height_for(slots), height, "{slots} slots");
+        }
+    }
+
+    #[test]
+    fn indexes_are_the_digits_of_the_number() {
+        let number = ((3 * 512 + 511) * 512 + 7) * 512 + 42;
+        assert_eq!([4, 3, 2, 1].map(|level| slot_index(number, level)), [3, 511, 7, 42]);
+    }
+}

@@ -1,0 +1,259 @@
+//! Finding a key in a bucket page while the page's one writer may be changing it.
+//!
+//! Readers take no lock and never wait: an attempt is repeated only if the writer has published
+//! something since it began. What is returned was the content of the key, or its absence, at one
+//! instant between call and return. The rules (R1 to R6) are in `docs/design.md`; this file is the
+//! readers' half of them and `bucket_write` the writer's.
+//!
+//! The home position is looked at before the tags, so that a key that lies at home costs one cache
+//! line beside the header. This is sound because a position's meta word alone decides whether it holds
+//! an entry; tags only say where to look, and a miss is concluded from the tags alone.
+
+use core::sync::atomic::Ordering;
+
+use super::content::InlineValues;
+use super::entry::{
+    LINE_WORDS, Line, Meta, Positions, State, all_positions, entry_line, header_line, tag_line,
+};
+use super::fault::Fault;
+use super::word::Word;
+use crate::entity::E;
+use crate::hash::KeyHash;
+use crate::layout::bucket::{OVERFLOW_WORD, SEQUENCE_WORD, entries_in};
+use crate::layout::entry::{KEY_HIGH_WORD, KEY_LOW_WORD, META_WORD, SLOTS_WORD};
+use crate::probe::{self, Tags};
+
+/// What a page says about a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// The key's values lie in the page.
+    Inline(InlineValues),
+    /// The key's values lie in a set of their own.
+    Spilled {
+        /// The encoded [`SetReference`](crate::layout::entry::SetReference).
+        reference: u64,
+        /// Position of the entry.
+        index: u8,
+    },
+    /// The page has no such key.
+    Miss {
+        /// Overflow-table number of the page to look at next, 0 for none.
+        overflow: u32,
+    },
+}
+
+/// Brings near what [`find`] will look at: the line of tags and the entry at home.
+#[inline(always)]
+pub fn prefetch<W: Word, const WORDS: usize>(page: &[W; WORDS], hash: KeyHash) {
+    probe::prefetch(tag_line(page));
+    probe::prefetch(entry_line(page, hash.home(entries_in(WORDS))));
+}
+
+/// Looks for `key`, whose hash is `hash`.
+///
+/// # Errors
+///
+/// [`Fault`] if the entry of this key is damaged. Single flipped bits are corrected on the way.
+#[inline]
+pub fn find<W: Word, const WORDS: usize>(
+    page: &[W; WORDS],
+    key: E,
+    hash: KeyHash,
+) -> Result<Found, Fault> {
+    loop {
+        match attempt(page, key, hash) {
+            Ok(found) => return Ok(found),
+            Err(Obstacle::Changed) => W::relax(),
+            Err(Obstacle::Fault(fault)) => return Err(fault),
+        }
+    }
+}
+
+/// Why an attempt has no answer.
+enum Obstacle {
+    /// The writer published something that the attempt depended on.
+    Changed,
+    Fault(Fault),
+}
+
+impl From<Fault> for Obstacle {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+#[inline(always)]
+fn attempt<W: Word, const WORDS: usize>(
+    page: &[W; WORDS],
+    key: E,
+    hash: KeyHash,
+) -> Result<Found, Obstacle> {
+    let home = hash.home(entries_in(WORDS));
+    match look(entry_line(page, home), home, key)? {
+        Some(entry) if !entry.state.has_second() => Ok(entry.found(home)),
+        Some(entry) => join_second(page, key, hash, home, &entry),
+        None => search(page, key, hash),
+    }
+}
+
+/// Looks wherever the tags point to. Only here a miss is concluded.
+fn search<W: Word, const WORDS: usize>(
+    page: &[W; WORDS],
+    key: E,
+    hash: KeyHash,
+) -> Result<Found, Obstacle> {
+    // Acquire: whatever was moved before this count is in the tags that are loaded below.
+    let sequence = header_line(page)[SEQUENCE_WORD].load(Ordering::Acquire);
+    for position in candidates(page, hash) {
+        if let Some(entry) = look(entry_line(page, position), position, key)? {
+            return if entry.state.has_second() {
+                join_second(page, key, hash, position, &entry)
+            } else {
+                Ok(entry.found(position))
+            };
+        }
+    }
+    // If a word seen above belongs to an entry that replaced a moved one, the fence makes the count of
+    // that move visible to the load below. (R6)
+    W::fence(Ordering::Acquire);
+    if header_line(page)[SEQUENCE_WORD].load(Ordering::Relaxed) != sequence {
+        return Err(Obstacle::Changed);
+    }
+    // Acquire: the table slot of the overflow page was set before the page was linked here.
+    let overflow = header_line(page)[OVERFLOW_WORD].load(Ordering::Acquire);
+    Ok(Found::Miss { overflow: overflow as u32 })
+}
+
+/// Adds the values of the second entry to those of the first, as of one instant. (R5)
+///
+/// The second is published before and killed after the first entry says that it exists. So if the first
+/// is the same before and after, the second that was found in between belonged to it; and if it was not
+/// found then, it is not there.
+#[inline(never)]
+fn join_second<W: Word, const WORDS: usize>(
+    page: &[W; WORDS],
+    key: E,
+    hash: KeyHash,
+    position: usize,
+    first: &Primary,
+) -> Result<Found, Obstacle> {
+    let mut joined = None;
+    for candidate in candidates(page, hash) {
+        if let Some(values) = look_second(entry_line(page, candidate), candidate, key)? {
+            joined = Some(first.values.joined(values));
+            break;
+        }
+    }
+    validate(entry_line(page, position), first.meta)?;
+    match joined {
+        Some(values) => Ok(Found::Inline(values)),
+        None => Err(Fault::SecondMissing { index: position as u8 }.into()),
+    }
+}
+
+/// The positions whose tag is that of the key.
+#[inline(always)]
+fn candidates<W: Word, const WORDS: usize>(page: &[W; WORDS], hash: KeyHash) -> Positions {
+    let mut tags: Tags = [0; LINE_WORDS];
+    // All eight words in a page of full size.
+    for word in 0..entries_in(WORDS).div_ceil(8) {
+        // Acquire: a tag makes its entry visible, a cleared tag what was done before the clearing.
+        tags[word] = tag_line(page)[word].load(Ordering::Acquire);
+    }
+    Positions(probe::equal(&tags, hash.tag()) & all_positions(WORDS))
+}
+
+/// The first or only entry of a key, read at one instant.
+struct Primary {
+    meta: Meta,
+    state: State,
+    values: InlineValues,
+    reference: u64,
+}
+
+impl Primary {
+    #[inline(always)]
+    fn found(&self, position: usize) -> Found {
+        if self.state.is_spilled() {
+            Found::Spilled { reference: self.reference, index: position as u8 }
+        } else {
+            Found::Inline(self.values)
+        }
+    }
+}
+
+/// Reads the entry at a position, if it is the first or only one of `key`.
+#[inline(always)]
+fn look<W: Word>(line: &Line<W>, position: usize, key: E) -> Result<Option<Primary>, Obstacle> {
+    // Acquire: the words of the entry were stored before this meta was.
+    let meta = Meta(line[META_WORD].load(Ordering::Acquire));
+    if !is_key(line, key) {
+        return Ok(None);
+    }
+    let index = position as u8;
+    let state = meta.state().map_err(|_| Fault::Uncorrectable { index })?;
+    if !state.is_primary() {
+        return Ok(None);
+    }
+    let reference = line[SLOTS_WORD].load(Ordering::Relaxed);
+    let values = if state.is_spilled() { InlineValues::EMPTY } else { values(line, state.slots()) };
+    validate(line, meta)?;
+    let contradiction = if state.is_spilled() {
+        state.has_second()
+    } else {
+        values.is_empty() && !state.has_second()
+    };
+    if contradiction {
+        return Err(Fault::Malformed { index }.into());
+    }
+    Ok(Some(Primary { meta, state, values, reference }))
+}
+
+/// Reads the entry at a position, if it is the second one of `key`.
+fn look_second<W: Word>(
+    line: &Line<W>,
+    position: usize,
+    key: E,
+) -> Result<Option<InlineValues>, Obstacle> {
+    // Acquire: as in `look`.
+    let meta = Meta(line[META_WORD].load(Ordering::Acquire));
+    if !is_key(line, key) {
+        return Ok(None);
+    }
+    let index = position as u8;
+    let state = meta.state().map_err(|_| Fault::Uncorrectable { index })?;
+    if !state.is_live() || !state.is_second() {
+        return Ok(None);
+    }
+    let values = values(line, state.slots());
+    validate(line, meta)?;
+    if values.is_empty() {
+        return Err(Fault::Malformed { index }.into());
+    }
+    Ok(Some(values))
+}
+
+/// Makes sure that what was read of an entry since `meta` was loaded is what `meta` speaks of. (R2)
+#[inline(always)]
+fn validate<W: Word>(line: &Line<W>, meta: Meta) -> Result<(), Obstacle> {
+    // The writer has a Release fence between declaring words dead and storing to them. So if a word read
+    // above was of such a store, this fence makes the declaration visible to the load below.
+    W::fence(Ordering::Acquire);
+    if line[META_WORD].load(Ordering::Relaxed) == meta.0 { Ok(()) } else { Err(Obstacle::Changed) }
+}
+
+/// The loads in here and in [`values`] are Relaxed: the Acquire load of the meta word before them and
+/// the validation after them give them their meaning.
+#[inline(always)]
+fn is_key<W: Word>(line: &Line<W>, key: E) -> bool {
+    line[KEY_HIGH_WORD].load(Ordering::Relaxed) == key.high
+        && line[KEY_LOW_WORD].load(Ordering::Relaxed) == key.low
+}
+
+#[inline(always)]
+fn values<W: Word>(line: &Line<W>, slots: u8) -> InlineValues {
+    let value = |word: usize| {
+        E::new(line[word].load(Ordering::Relaxed), line[word + 1].load(Ordering::Relaxed))
+    };
+    InlineValues::of_entry(slots, value(SLOTS_WORD), value(SLOTS_WORD + 2))
+}

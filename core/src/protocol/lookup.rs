@@ -1,0 +1,218 @@
+//! The read path across the tables: from a key to its bucket page and along the chain behind it.
+//!
+//! Generic over a [`View`] of the tables, so that the same code reads the live store, a snapshot and a
+//! model. What the writer must keep so that a lookup is right:
+//!
+//! - A doubling copies the lower half of the directory to the upper, then publishes the depth. A split
+//!   of a bucket that filled the old directory comes after that. So a reader with an old depth that
+//!   looks into the lower half of a split bucket sees the new depth when it checks. (R6)
+//! - A page that a table slot no longer names is not stored to again (R7), and it, its number and its
+//!   logical number keep their meaning as long as a reader that could have seen them is pinned.
+//! - A key lies wholly in one page of a chain. In place it moves only *down* a chain: it is inserted into
+//!   the later page before it is removed from the earlier one. Whatever moves keys up builds the whole
+//!   chain anew, with fresh overflow numbers, and swings the directory slot.
+
+use core::fmt;
+
+use super::bucket_read::{self, Found};
+use super::content::InlineValues;
+use super::fault::Fault;
+use super::word::Word;
+use crate::entity::E;
+use crate::hash::KeyHash;
+use crate::layout::NO_PAGE;
+use crate::layout::entry::SetReference;
+
+/// The tables and pages as a reader sees them: of the live store, or of a snapshot.
+pub trait View<const WORDS: usize> {
+    /// The words of this view's pages.
+    type W: Word;
+
+    /// The depth of the directory. An Acquire load: the slots of that depth were set before.
+    fn depth(&self) -> u32;
+
+    /// The page that a directory slot names. An Acquire load: the page was built before.
+    fn directory_slot(&self, index: u32) -> u32;
+
+    /// The page that an overflow-table slot names. An Acquire load: the page was built before.
+    fn overflow_slot(&self, logical: u32) -> u32;
+
+    /// The bucket page of this number.
+    fn bucket(&self, page: u32) -> &[Self::W; WORDS];
+}
+
+/// What the store holds for a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// These values.
+    Inline(InlineValues),
+    /// The values of this set.
+    Set(SetReference),
+    /// Nothing: the store has no such key.
+    Absent,
+}
+
+/// Why a lookup has no answer: the store is damaged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LookupFault {
+    /// An entry of this key is damaged.
+    Entry {
+        /// Number of the bucket page.
+        page: u32,
+        /// What is wrong with it.
+        fault: Fault,
+    },
+    /// An entry of this key points to no possible set.
+    Reference {
+        /// Number of the bucket page.
+        page: u32,
+        /// Position of the entry.
+        index: u8,
+    },
+    /// A directory slot names no page.
+    NoBucket {
+        /// Index of the slot.
+        index: u32,
+    },
+    /// A page names an overflow page that the overflow table does not have.
+    NoOverflow {
+        /// The overflow-table number.
+        logical: u32,
+    },
+    /// A chain of overflow pages comes back to itself.
+    ChainCycle {
+        /// An overflow-table number on the cycle.
+        logical: u32,
+    },
+}
+
+impl fmt::Display for LookupFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Entry { page, fault } => write!(f, "bucket page {page}: {fault}"),
+            Self::Reference { page, index } => {
+                write!(f, "bucket page {page}: entry {index} points to no possible value set")
+            }
+            Self::NoBucket { index } => write!(f, "directory slot {index} names no page"),
+            Self::NoOverflow { logical } => write!(f, "overflow slot {logical} names no page"),
+            Self::ChainCycle { logical } => {
+                write!(f, "the chain of overflow page {logical} comes back to itself")
+            }
+        }
+    }
+}
+
+impl core::error::Error for LookupFault {}
+
+/// Asks for the lines that a [`lookup`] of this key will read first.
+///
+/// For a batch: the directory slot is loaded here, so the slots of several keys are better prefetched
+/// before.
+#[inline]
+pub fn prefetch<const WORDS: usize, V: View<WORDS>>(view: &V, hash: KeyHash) {
+    let page = view.directory_slot(hash.directory_index(view.depth()));
+    if page != NO_PAGE {
+        bucket_read::prefetch(view.bucket(page), hash);
+    }
+}
+
+/// Looks for `key`, whose hash is `hash`.
+///
+/// The answer was right at one instant between call and return. The caller's pin keeps what a
+/// [`SetReference`] names.
+///
+/// # Errors
+///
+/// [`LookupFault`] if the tables, the chain or the entry of this key are damaged.
+#[inline]
+pub fn lookup<const WORDS: usize, V: View<WORDS>>(
+    view: &V,
+    key: E,
+    hash: KeyHash,
+) -> Result<Answer, LookupFault> {
+    let mut depth = view.depth();
+    loop {
+        let index = hash.directory_index(depth);
+        let page = view.directory_slot(index);
+        if page == NO_PAGE {
+            return Err(LookupFault::NoBucket { index });
+        }
+        let overflow = match look(view, page, key, hash)? {
+            Outcome::Answer(answer) => return Ok(answer),
+            Outcome::Miss { overflow } => overflow,
+        };
+        if overflow != 0 {
+            if let Some(answer) = walk(view, overflow, key, hash)? {
+                return Ok(answer);
+            }
+        }
+        // The loads above were Acquire, so the depth is at least as new as the page that was missed in.
+        let depth_now = view.depth();
+        if depth_now == depth {
+            return Ok(Answer::Absent);
+        }
+        depth = depth_now;
+    }
+}
+
+enum Outcome {
+    Answer(Answer),
+    Miss { overflow: u32 },
+}
+
+#[inline(always)]
+fn look<const WORDS: usize, V: View<WORDS>>(
+    view: &V,
+    page: u32,
+    key: E,
+    hash: KeyHash,
+) -> Result<Outcome, LookupFault> {
+    match bucket_read::find(view.bucket(page), key, hash) {
+        Ok(Found::Inline(values)) => Ok(Outcome::Answer(Answer::Inline(values))),
+        Ok(Found::Spilled { reference, index }) => match SetReference::decode(reference) {
+            Some(set) => Ok(Outcome::Answer(Answer::Set(set))),
+            None => Err(LookupFault::Reference { page, index }),
+        },
+        Ok(Found::Miss { overflow }) => Ok(Outcome::Miss { overflow }),
+        Err(fault) => Err(LookupFault::Entry { page, fault }),
+    }
+}
+
+/// Looks for the key in a chain of overflow pages.
+///
+/// A chain has no limit (keys with one and the same hash can't be told apart by any split), and its
+/// links come from a file. So a cycle is found rather than a length forbidden: a number is remembered
+/// for twice as many steps each time, and meeting it again proves a cycle.
+#[inline(never)]
+fn walk<const WORDS: usize, V: View<WORDS>>(
+    view: &V,
+    first: u32,
+    key: E,
+    hash: KeyHash,
+) -> Result<Option<Answer>, LookupFault> {
+    let mut logical = first;
+    let mut remembered = 0;
+    let mut steps_left: u64 = 1;
+    let mut stride: u64 = 1;
+    while logical != 0 {
+        if logical == remembered {
+            return Err(LookupFault::ChainCycle { logical });
+        }
+        steps_left -= 1;
+        if steps_left == 0 {
+            remembered = logical;
+            stride *= 2;
+            steps_left = stride;
+        }
+        let page = view.overflow_slot(logical);
+        if page == NO_PAGE {
+            return Err(LookupFault::NoOverflow { logical });
+        }
+        match look(view, page, key, hash)? {
+            Outcome::Answer(answer) => return Ok(Some(answer)),
+            Outcome::Miss { overflow } => logical = overflow,
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,46 @@
+//! [`Word`]: the one thing that the page algorithms know about shared memory.
+//!
+//! A page is an array of aligned 64-bit words. Everything in `protocol` is generic over the word, so
+//! that the model checker runs the very code that runs on mapped pages: the shipping word is
+//! [`AtomicU64`], the models bring their own.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use crate::layout::PAGE_WORDS;
+
+/// A page in memory: words that one thread may store to while others load them.
+pub type Page = [AtomicU64; PAGE_WORDS];
+
+/// One shared 64-bit word.
+pub trait Word {
+    /// Loads the word.
+    fn load(&self, order: Ordering) -> u64;
+
+    /// Stores the word.
+    fn store(&self, value: u64, order: Ordering);
+
+    /// A fence between loads or stores of words of this kind.
+    fn fence(order: Ordering);
+
+    /// Called between two attempts to read something that a writer is just changing.
+    fn relax() {
+        core::hint::spin_loop();
+    }
+}
+
+impl Word for AtomicU64 {
+    #[inline(always)]
+    fn load(&self, order: Ordering) -> u64 {
+        Self::load(self, order)
+    }
+
+    #[inline(always)]
+    fn store(&self, value: u64, order: Ordering) {
+        Self::store(self, value, order);
+    }
+
+    #[inline(always)]
+    fn fence(order: Ordering) {
+        core::sync::atomic::fence(order);
+    }
+}
