@@ -88,10 +88,7 @@ impl Readers {
 fn late_readers_find_what_is_there_all_the_time() {
     let mut keys = Keys::new(4096);
     keys.create(KEY, &(0..STABLE).map(|step| E::from(step * STEP)).collect::<Vec<_>>());
-    let readers = Rc::new(Readers {
-        reference: keys.sets[&KEY].reference,
-        ..Readers::default()
-    });
+    let readers = Rc::new(Readers { reference: keys.sets[&KEY].reference, ..Readers::default() });
     let hook = readers.clone();
     keys.pages.on_swing = Some(Box::new(move |arena| hook.check(arena)));
     let pause = |keys: &mut Keys| {
