@@ -156,8 +156,7 @@ impl<'a, W: Word> Extent<'a, W> {
     #[inline]
     fn new(words: &'a [W]) -> Option<Self> {
         let owner = words.get(EXTENT_OWNER_WORD..)?.first_chunk()?;
-        let run =
-            Run::new(words, EXTENT_META_WORD, EXTENT_TOMBSTONES_WORD, EXTENT_HEADER_WORDS)?;
+        let run = Run::new(words, EXTENT_META_WORD, EXTENT_TOMBSTONES_WORD, EXTENT_HEADER_WORDS)?;
         Some(Self { owner, run })
     }
 

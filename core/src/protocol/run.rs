@@ -213,7 +213,8 @@ impl<'a, W: Word> Run<'a, W> {
         let sorted = usize::from(meta.sorted);
         let scan_from = if sorted >= BINARY_SEARCH_MIN {
             let position = lower_bound(used.get(..sorted).unwrap_or_default(), value);
-            let found = used.get(position).is_some_and(|words| position < sorted && load(words) == value);
+            let found =
+                used.get(position).is_some_and(|words| position < sorted && load(words) == value);
             if found && !self.is_buried(position) {
                 return Ok(Some(position));
             }
@@ -391,7 +392,8 @@ fn lower_bound<W: Word>(sorted: &[[W; 2]], value: E) -> usize {
     let mut len = sorted.len();
     while len > 1 {
         let half = len / 2;
-        let below = sorted.get(from + half - 1).is_some_and(|words| as_number(load(words)) < sought);
+        let below =
+            sorted.get(from + half - 1).is_some_and(|words| as_number(load(words)) < sought);
         from += if below { half } else { 0 };
         len -= half;
     }

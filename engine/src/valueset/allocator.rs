@@ -14,6 +14,7 @@ use cidstore_core::protocol::value_fault::ValueFault;
 use cidstore_core::protocol::word::Page;
 
 use super::pages::ValuePages;
+use super::{SetFault, at};
 
 /// Pages with free extents: the logical number and one bit a free extent; no mask is zero.
 type FreeExtents = BTreeMap<u32, u64>;
@@ -66,31 +67,35 @@ impl ExtentAllocator {
         SetReference { page: logical, extent: Some(index) }
     }
 
-    /// Marks an extent as free in its page, and keeps it in quarantine until [`Self::extent_returned`].
+    /// Marks an extent, which held `live` values, as free in its page, and keeps it in quarantine until
+    /// [`Self::extent_returned`].
+    ///
+    /// # Errors
+    ///
+    /// [`SetFault`] if the extent is not in use, or the page is no page of extents.
     pub(crate) fn give_back(
         &mut self,
         pages: &mut impl ValuePages,
-        logical: u32,
-        index: u8,
+        set: SetReference,
         live: usize,
-    ) -> Result<(), ValueFault> {
-        let extents = Extents::open(pages.page(logical))?;
-        if extents.used() >> index & 1 == 0 {
-            return Err(ValueFault::Unused);
-        }
-        let extents = Extents::open(pages.page_mut(logical))?;
+    ) -> Result<(), SetFault> {
+        let bit = bit(set);
+        let extents = Extents::open(pages.page(set.page)).map_err(at(set.page))?;
+        let (Some(index), true) = (set.extent, extents.used() & bit != 0) else {
+            return Err(at(set.page)(ValueFault::Unused));
+        };
+        let extents = Extents::open(pages.page_mut(set.page)).map_err(at(set.page))?;
         extents.set_used(index, false);
-        extents.add_live_values(-i32::try_from(live).unwrap_or(i32::MAX));
-        *self.quarantine.entry(logical).or_default() |= 1 << index;
-        pages.retire_extent(SetReference { page: logical, extent: Some(index) });
+        extents.add_live_values(i32::try_from(live).map_or(i32::MIN, |live| -live));
+        *self.quarantine.entry(set.page).or_default() |= bit;
+        pages.retire_extent(set);
         Ok(())
     }
 
     /// Ends the quarantine of an extent: no reader can hold a reference to the set that it held. What was
     /// not in quarantine, or is no extent, is not touched.
     pub(crate) fn extent_returned(&mut self, pages: &mut impl ValuePages, set: SetReference) {
-        let Some(index) = set.extent else { return };
-        let bit = 1_u64.checked_shl(u32::from(index)).unwrap_or(0);
+        let bit = bit(set);
         let Some(waiting) = self.quarantine.get_mut(&set.page) else { return };
         if *waiting & bit == 0 {
             return;
@@ -141,4 +146,9 @@ impl ExtentAllocator {
             pages.insert(logical, free);
         }
     }
+}
+
+/// The extent's bit in the `used` word.
+fn bit(set: SetReference) -> u64 {
+    set.extent.and_then(|index| 1_u64.checked_shl(u32::from(index))).unwrap_or(0)
 }
