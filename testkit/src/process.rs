@@ -2,7 +2,7 @@
 //!
 //! A test file that needs children has one test that does nothing unless it runs as a child:
 //!
-//! ```ignore
+//! ```text
 //! #[test]
 //! fn child() {
 //!     if let Some(role) = Role::of_this_process() { .. }
