@@ -330,6 +330,10 @@ impl DiskFile for FaultyFile {
         self.below.lock(mode)
     }
 
+    fn unlock(&self) {
+        self.below.unlock();
+    }
+
     fn identity(&self) -> Result<FileIdentity> {
         self.below.identity()
     }

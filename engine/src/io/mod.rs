@@ -28,6 +28,8 @@ pub mod os;
 #[cfg(any(test, feature = "testing"))]
 pub mod record;
 mod sys;
+#[cfg(test)]
+mod tests;
 
 #[cfg(any(test, feature = "testing"))]
 pub use crash::{Choice, CrashImage, CrashModel};
@@ -187,12 +189,15 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
     /// As [`sync_data`](Self::sync_data).
     fn sync_all(&self) -> Result<()>;
 
-    /// Takes the lock without waiting, until the file is dropped.
+    /// Takes the lock without waiting, until it is [given back](Self::unlock) or the file is dropped.
     ///
     /// # Errors
     /// [`Error::Locked`] if another open file, of this process or another, has a lock that excludes it.
     /// Else [`Error::Io`].
     fn lock(&self, mode: LockMode) -> Result<()>;
+
+    /// Gives the lock back before the file is dropped: others may hold on to a file that is closed.
+    fn unlock(&self);
 
     /// Which file this is.
     ///

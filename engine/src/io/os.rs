@@ -258,6 +258,15 @@ impl DiskFile for OsFile {
         })
     }
 
+    fn unlock(&self) {
+        let bytes = i64::from(std::process::id()) + 1;
+        let ranged = sys::range_lock(&self.file, RangeLock::None, LOCK_START, bytes);
+        if let Err(error) = ranged.and_then(|()| sys::flock_release(&self.file)) {
+            // The system gives it back when the file is dropped.
+            tracing::warn!(path = %self.path.display(), %error, "giving a lock back");
+        }
+    }
+
     fn identity(&self) -> Result<FileIdentity> {
         let metadata = self.file.metadata().map_err(self.error("read"))?;
         Ok(FileIdentity { device: metadata.dev(), inode: metadata.ino() })

@@ -283,6 +283,10 @@ impl DiskFile for RecordingFile {
         self.below.lock(mode)
     }
 
+    fn unlock(&self) {
+        self.below.unlock();
+    }
+
     fn identity(&self) -> Result<FileIdentity> {
         self.below.identity()
     }

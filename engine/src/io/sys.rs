@@ -16,6 +16,8 @@ use memmap2::MmapRaw;
 pub(super) enum RangeLock {
     Read,
     Write,
+    /// No lock: gives back what is held.
+    None,
 }
 
 /// Turns the answer of a call into a result.
@@ -27,6 +29,12 @@ fn check(answer: libc::c_int) -> io::Result<()> {
 pub(super) fn flock_shared(file: &File) -> io::Result<()> {
     // SAFETY: the descriptor is open, since `file` is borrowed; the call touches no memory of ours.
     check(unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_SH | libc::LOCK_NB) })
+}
+
+/// Gives back what [`flock_shared`] took.
+pub(super) fn flock_release(file: &File) -> io::Result<()> {
+    // SAFETY: the descriptor is open, since `file` is borrowed; the call touches no memory of ours.
+    check(unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_UN) })
 }
 
 fn range(lock: libc::c_int, start: i64, bytes: i64) -> libc::flock {
@@ -44,6 +52,7 @@ pub(super) fn range_lock(file: &File, lock: RangeLock, start: i64, bytes: i64) -
     let kind = match lock {
         RangeLock::Read => libc::F_RDLCK,
         RangeLock::Write => libc::F_WRLCK,
+        RangeLock::None => libc::F_UNLCK,
     };
     let wanted = range(kind, start, bytes);
     // SAFETY: the descriptor is open, since `file` is borrowed; F_OFD_SETLK reads one `flock`, which

@@ -19,7 +19,7 @@ impl<P: ValuePages> Sets<'_, P> {
     pub(super) fn create_large(&mut self, owner: E, values: &[E]) -> SpillPointer {
         // The root is known when all else is built; until then its number is not used.
         let mut tree = Tree::new(self.pages, owner, 0);
-        let mut children = tree.build_leaves(values);
+        let mut children = tree.build_leaves(values, None);
         let mut level = 1;
         while children.len() > NODE_FILLED {
             let parts = even_parts(children.len(), NODE_FILLED);
@@ -43,8 +43,8 @@ impl<P: ValuePages> Sets<'_, P> {
 }
 
 impl<P: ValuePages> Tree<'_, P> {
-    /// Makes a chain of leaves of these ascending values; at least one leaf.
-    fn build_leaves(&mut self, values: &[E]) -> Vec<Child> {
+    /// Makes a chain of leaves of these ascending values, at least one leaf; the last ends at `chain_end`.
+    pub(super) fn build_leaves(&mut self, values: &[E], chain_end: Option<LeafEnd>) -> Vec<Child> {
         let mut children = Vec::with_capacity(values.len() / LEAF_FILLED + 1);
         let mut rest = values;
         let mut page = self.pages.allocate();
@@ -53,7 +53,7 @@ impl<P: ValuePages> Tree<'_, P> {
             rest = others;
             let end =
                 others.first().map(|high| LeafEnd { high: *high, next: self.pages.allocate() });
-            self.build_leaf(page, end, leaf);
+            self.build_leaf(page, end.or(chain_end), leaf);
             let separator = leaf.first().copied().unwrap_or(E::ZERO);
             children.push(Child { separator, page });
             page = end.map_or(0, |end| end.next);
@@ -63,7 +63,7 @@ impl<P: ValuePages> Tree<'_, P> {
 }
 
 /// Parts `count` into as few parts of at most `part_max` as it takes, at least one, all about equal.
-fn even_parts(count: usize, part_max: usize) -> impl Iterator<Item = usize> {
+pub(super) fn even_parts(count: usize, part_max: usize) -> impl Iterator<Item = usize> {
     let parts = count.div_ceil(part_max).max(1);
     (0..parts).map(move |part| count * (part + 1) / parts - count * part / parts)
 }

@@ -1,18 +1,23 @@
-//! Compaction of large sets: leaves sorted again, sparse neighbours joined, one lowest inner node a step.
+//! Compaction of large sets, one lowest inner node a step: leaves sorted, or packed if there are too many.
 
 use cidstore_core::E;
 use cidstore_core::layout::entry::SpillPointer;
-use cidstore_core::layout::value::{LEAF_VALUES, SMALL_SET_MAX, class_for};
-use cidstore_core::protocol::inner::Child;
+use cidstore_core::layout::value::{SMALL_SET_MAX, class_for};
+use cidstore_core::protocol::leaf::LeafEnd;
+use cidstore_core::protocol::value_fault::ValueFault;
 
+use super::bulk::even_parts;
 use super::pages::ValuePages;
 use super::split::LEAF_FILLED;
-use super::tree::{Path, Tree};
+use super::tree::{Node, Path, Tree, gather};
 use super::{Current, Place, SetFault, Sets, at, read_all};
 
 /// A large set with at most this many values comes back as a small one: low enough that it does not grow
 /// large again at once.
 const SMALL_AGAIN_MAX: u64 = SMALL_SET_MAX as u64 * 3 / 4;
+
+/// Leaves are packed if that frees at least one in so many.
+const SAVED_PART: usize = 8;
 
 impl<P: ValuePages> Sets<'_, P> {
     pub(super) fn compact_large(
@@ -70,46 +75,64 @@ impl<P: ValuePages> Tree<'_, P> {
         let path = self.descend(bound)?;
         let next = self.end_of(&path)?;
         let Some(step) = path.steps().last().copied() else { return Ok(None) };
-        let mut node = self.node(step.node)?;
-        let mut dropped = 0;
-        let mut kept = Vec::with_capacity(node.children.len());
-        let mut retired = Vec::new();
-        let mut rest = node.children.as_slice();
-        while let Some(first) = rest.first() {
-            let (group, others) = rest.split_at(self.group(rest)?);
-            rest = others;
-            if group.len() > 1 || !self.is_compact(first.page)? {
-                let leaves = group.iter().map(|child| child.page).collect::<Vec<_>>();
-                dropped += self.join_leaves(&leaves)?;
-            }
-            kept.push(*first);
-            retired.extend(group.iter().skip(1).map(|child| child.page));
+        let node = self.node(step.node)?;
+        let mut values = 0;
+        for child in &node.children {
+            values += self.live(child.page)?;
         }
-        if !retired.is_empty() {
-            node.children = kept;
-            self.publish_node(step.node, &node);
-            for leaf in retired {
-                self.pages.retire(leaf);
-            }
-        }
+        let leaves = node.children.len();
+        let needed = values.div_ceil(LEAF_FILLED).max(1);
+        let dropped = if needed + (leaves / SAVED_PART).max(1) <= leaves {
+            self.pack(step.node, node, values)?
+        } else {
+            self.sort_leaves(&node)?
+        };
         self.count(0, -(dropped as i64))?;
         self.join_node(&path, path.steps().len() - 1)?;
         Ok(next.filter(|next| *next > bound))
     }
 
-    /// How many of the first of these neighbours go into one leaf; at least one.
-    fn group(&self, leaves: &[Child]) -> Result<usize, SetFault> {
-        let mut values = 0;
-        for (index, leaf) in leaves.iter().enumerate() {
-            let live = self.live(leaf.page)?;
-            let fits = values + live <= LEAF_FILLED
-                || (values == 0 || live == 0) && values + live <= LEAF_VALUES;
-            if !fits {
-                return Ok(index.max(1));
+    /// Rewrites each leaf of the node that is not compact. Tells how many tombstones went.
+    fn sort_leaves(&mut self, node: &Node) -> Result<usize, SetFault> {
+        let mut dropped = 0;
+        for child in &node.children {
+            if !self.is_compact(child.page)? {
+                dropped += self.join_leaves(&[child.page])?;
             }
-            values += live;
         }
-        Ok(leaves.len())
+        Ok(dropped)
+    }
+
+    /// Puts all values of a lowest inner node into as few leaves as a split would fill. Tells how many
+    /// tombstones went.
+    ///
+    /// The first leaf keeps its number, the others get new ones: a number keeps its lower bound (V4). The
+    /// new chain is whole before the first leaf leads to it, then the parent changes, then the old leaves go.
+    fn pack(&mut self, parent: u32, mut node: Node, count: usize) -> Result<usize, SetFault> {
+        let (mut values, mut dropped, mut end) = (Vec::with_capacity(count), 0, None);
+        for (index, child) in node.children.iter().enumerate() {
+            let leaf = self.leaf(child.page)?;
+            dropped += gather(&leaf, &mut values).map_err(at(child.page))?;
+            end = leaf.end();
+            let follower = node.children.get(index + 1);
+            if follower.is_some_and(|follower| end.is_none_or(|end| end.next != follower.page)) {
+                return Err(at(child.page)(ValueFault::Chain));
+            }
+        }
+        let Some(first) = node.children.first().copied() else { return Ok(0) };
+        let version = self.leaf(first.page)?.run().meta().map_err(at(first.page))?.version;
+        let filled = even_parts(values.len(), LEAF_FILLED).next().unwrap_or(0);
+        let (lower, upper) = values.split_at(filled);
+        let chain = if upper.is_empty() { Vec::new() } else { self.build_leaves(upper, end) };
+        let next = chain.first().map(|child| LeafEnd { high: child.separator, next: child.page });
+        self.publish_leaf(first.page, version, next.or(end), lower);
+        let old = std::mem::replace(&mut node.children, vec![first]);
+        node.children.extend(chain);
+        self.publish_node(parent, &node);
+        for child in old.iter().skip(1) {
+            self.pages.retire(child.page);
+        }
+        Ok(dropped)
     }
 
     fn is_compact(&self, leaf: u32) -> Result<bool, SetFault> {

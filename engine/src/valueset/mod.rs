@@ -36,7 +36,9 @@ use cidstore_core::sethash::mix;
 
 pub(crate) use allocator::ExtentAllocator;
 pub(crate) use pages::{FreshPage, ValuePages};
-pub(crate) use read::{Chunk, LeafCursor, SetView, contains, count, read_all, tombstones};
+pub(crate) use read::{
+    Chunk, LeafCursor, SetView, contains, count, extent_owners, read_all, tombstones,
+};
 pub(crate) use verify::{SetReport, verify};
 
 use tree::Tree;

@@ -35,7 +35,10 @@ pub(crate) struct Appender {
     ring: Ring,
     salt: u64,
     next_lsn: u64,
+    /// Time of the last record.
     time: HybridTime,
+    /// The clock when the group was opened.
+    group_nanos: u64,
     /// Records that may be appended before the next reservation.
     granted: u64,
     /// Last record that carries an operation or frame: what is worth a witness.
@@ -73,6 +76,7 @@ impl Appender {
             salt,
             next_lsn,
             time: not_before,
+            group_nanos: 0,
             granted: 0,
             payload_lsn: done,
             witnessed_lsn: done,
@@ -97,7 +101,8 @@ impl Appender {
         let room = self.make_room(records + 1)?;
         if room == Room::Granted {
             self.granted = records + 1;
-            self.tick();
+            // One look at the clock for a whole group.
+            self.group_nanos = self.disk.now_nanos();
             self.witness()?;
             self.granted = records;
         }
@@ -130,11 +135,15 @@ impl Appender {
         }
     }
 
-    /// Takes the time for the records of a group; later than that of all records before.
-    fn tick(&mut self) {
-        let nanos = self.disk.now_nanos();
-        if nanos > self.time.nanos {
-            self.time = HybridTime { nanos, seq: 0, shard: 0 };
+    /// The time of the next record: that of its group, but later than that of all records before.
+    fn next_time(&self) -> HybridTime {
+        let HybridTime { nanos, seq, shard } = self.time;
+        if self.group_nanos > nanos {
+            return HybridTime { nanos: self.group_nanos, seq: 0, shard };
+        }
+        match seq.checked_add(1) {
+            Some(seq) => HybridTime { nanos, seq, shard },
+            None => HybridTime { nanos: nanos.saturating_add(1), seq: 0, shard },
         }
     }
 
@@ -177,13 +186,14 @@ impl Appender {
 
     fn write(&mut self, opcode: Opcode, key: E, value: E) -> Result<u64> {
         let lsn = self.next_lsn;
-        let mut record = Record::new(opcode, lsn, self.time, key, value);
+        let time = self.next_time();
+        let mut record = Record::new(opcode, lsn, time, key, value);
         record.seal(self.salt);
         let stored = self.wal.file.store(&self.map, self.ring.head(), record.as_bytes());
         stored.map_err(|error| self.wal.fail(error))?;
         self.ring.advance();
         self.next_lsn += 1;
-        self.time.seq = self.time.seq.wrapping_add(1);
+        self.time = time;
         Ok(lsn)
     }
 

@@ -26,6 +26,8 @@
 
 mod append;
 mod file;
+#[cfg(test)]
+mod model_tests;
 mod ring;
 mod scan;
 #[cfg(test)]

@@ -42,7 +42,7 @@ pub(crate) struct ScanEnd {
     pub(crate) lsn: u64,
     /// What is wrong with it.
     pub(crate) reason: RecordError,
-    /// Time of the last record before.
+    /// Time of the last record before; zero if there is none.
     pub(crate) time: HybridTime,
     /// Operations delivered.
     pub(crate) operations: u64,
@@ -139,7 +139,10 @@ impl Scan<'_> {
         };
         self.take(opcode, record)?;
         self.time = record.time;
-        self.lsn += 1;
+        let Some(next) = self.lsn.checked_add(1) else {
+            return self.corrupt(format!("no LSN comes after {}", self.lsn));
+        };
+        self.lsn = next;
         self.offset = if opcode == Opcode::Wrap { RING_START } else { self.offset + SLOT };
         Ok(None)
     }

@@ -46,7 +46,9 @@ pub(super) fn check(sources: &[Source], allowed: &[Exception]) -> Vec<Finding> {
 }
 
 fn is_test(path: &str) -> bool {
-    path.starts_with("tests/") || path.contains("/tests/") || path.ends_with("/tests.rs")
+    ["tests/", "testkit/"].iter().any(|folder| path.starts_with(folder))
+        || path.contains("/tests/")
+        || path.ends_with("/tests.rs")
 }
 
 struct Function {
@@ -64,7 +66,9 @@ fn functions(code: &str) -> Vec<Function> {
         if word == "mod" && is_for_tests(code, start) {
             at = body_end(code, at).unwrap_or(code.len());
         } else if word == "fn"
-            && let Some((_, name)) = next_word(code, at)
+            && let Some((name_at, name)) = next_word(code, at)
+            // Else the type of a function pointer, `fn(...)`.
+            && code.get(at..name_at).is_some_and(|between| between.trim().is_empty())
             && let Some(end) = body_end(code, at)
         {
             let line_at =
@@ -147,6 +151,14 @@ mod tests {
         assert_eq!(check(&[source("core/tests/a.rs", long.clone())], &[]), []);
         let other = format!("#[cfg(unix)]\nmod sys {{\n{long}}}\n");
         assert_eq!(check(&[source("a.rs", other)], &[]).len(), 1);
+    }
+
+    #[test]
+    fn a_function_pointer_is_no_function() {
+        let source_with_pointer = format!("fn run(build: fn(&Path) -> u8) {{}}\n{}", function(30));
+        let names: Vec<String> =
+            functions(&source_with_pointer).into_iter().map(|f| f.name).collect();
+        assert_eq!(names, ["run", "long"]);
     }
 
     #[test]
