@@ -40,6 +40,7 @@ mod maintenance;
 mod scan;
 mod snapshot;
 mod transaction;
+mod verify;
 
 pub use bulk::{BulkLoaded, BulkLoader, BulkProgress};
 pub use guard::{ReadGuard, SetIter};
@@ -49,3 +50,4 @@ pub use maintenance::CompactReport;
 pub use scan::{Cursor, Keys, Scan};
 pub use snapshot::Snapshot;
 pub use transaction::Transaction;
+pub use verify::{Problem, Report};

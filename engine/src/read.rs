@@ -3,8 +3,10 @@
 use cidstore_core::E;
 use cidstore_core::hash::{HashSeed, KeyHash};
 use cidstore_core::layout::PAGE_WORDS;
+use cidstore_core::layout::bucket::OVERFLOW_WORD;
 use cidstore_core::layout::entry::SetReference;
 use cidstore_core::protocol::lookup::{self, Answer, LookupFault, View};
+use cidstore_core::protocol::word::Word;
 
 use crate::error::Result;
 use crate::shared::Shared;
@@ -28,7 +30,27 @@ impl<V: View<PAGE_WORDS> + SetView> Reader<'_, V> {
 
     #[inline]
     fn lookup(&self, key: E, hash: KeyHash) -> Result<Answer> {
+        if self.shared.checksums.is_some() {
+            self.check_chain(hash)?;
+        }
         lookup::lookup(&self.view, key, hash).map_err(|fault| self.lookup_fault(fault))
+    }
+
+    /// Checks the pages that a lookup of this hash reads.
+    #[cold]
+    fn check_chain(&self, hash: KeyHash) -> Result<()> {
+        let mut page = self.view.directory_slot(hash.directory_index(self.view.depth()));
+        // A chain longer than this comes back to itself, which the lookup finds.
+        for _ in 0..1 << 16 {
+            self.shared.check_bucket(page)?;
+            let link = &self.view.bucket(page)[OVERFLOW_WORD];
+            let next = Word::load(link, std::sync::atomic::Ordering::Acquire) as u32;
+            if next == 0 {
+                break;
+            }
+            page = self.view.overflow_slot(next);
+        }
+        Ok(())
     }
 
     #[cold]

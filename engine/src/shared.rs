@@ -5,14 +5,17 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use cidstore_core::hash::HashSeed;
-use cidstore_core::layout::PAGE_WORDS;
-use cidstore_core::layout::table::TableKind;
+use cidstore_core::crc::page_checksum;
+use cidstore_core::layout::table::{Space, TableKind};
+use cidstore_core::layout::{PAGE_BYTES, PAGE_WORDS};
 use cidstore_core::protocol::lookup::View;
 use cidstore_core::protocol::word::Page;
 
 use crate::error::{Error, Result};
 use crate::io::DiskFile;
+use crate::space::is_pool;
 use crate::space::layout::Regions;
+use crate::table::slots::SlotArray;
 use crate::table::{FrozenTables, LiveTables};
 use crate::valueset::SetView;
 
@@ -27,6 +30,8 @@ pub(crate) struct Shared {
     pub(crate) tables: LiveTables,
     pub(crate) seed: HashSeed,
     pub(crate) counters: Counters,
+    /// Checksums of the file's pages, if reads are to check them.
+    pub(crate) checksums: Option<Checksums>,
     state: AtomicU8,
     failure: OnceLock<String>,
 }
@@ -50,6 +55,7 @@ impl Shared {
         regions: Regions,
         tables: LiveTables,
         seed: HashSeed,
+        checksums: Option<Checksums>,
     ) -> Self {
         Self {
             path,
@@ -58,6 +64,7 @@ impl Shared {
             tables,
             seed,
             counters: Counters::default(),
+            checksums,
             state: AtomicU8::new(OPEN),
             failure: OnceLock::new(),
         }
@@ -117,6 +124,70 @@ impl std::fmt::Debug for Shared {
     }
 }
 
+/// What each page of the file must sum up to, by page number: for reads that check what they touch.
+#[derive(Debug)]
+pub(crate) struct Checksums {
+    buckets: SlotArray,
+    values: SlotArray,
+}
+
+impl Checksums {
+    /// An empty list.
+    pub(crate) fn reserve() -> std::io::Result<Self> {
+        Ok(Self { buckets: SlotArray::reserve()?, values: SlotArray::reserve()? })
+    }
+
+    fn of(&self, space: Space) -> &SlotArray {
+        if space == Space::Values { &self.values } else { &self.buckets }
+    }
+
+    /// Notes the checksum of a page before any table names it.
+    pub(crate) fn note(&self, space: Space, page: u32, checksum: u32) {
+        self.of(space).set(page, checksum);
+    }
+
+    /// Whether a page is as it was written. Pages in memory are.
+    fn is_sound(&self, space: Space, number: u32, page: &Page) -> bool {
+        if is_pool(number) || number == 0 {
+            return true;
+        }
+        // Relaxed: pages of the file do not change while a pin holds them.
+        let words = page.each_ref().map(|word| word.load(Ordering::Relaxed));
+        let bytes: &[u8; PAGE_BYTES] = zerocopy::transmute_ref!(&words);
+        page_checksum(space, number, bytes) == self.of(space).get(number)
+    }
+}
+
+impl Shared {
+    /// Notes the checksum of a page of the file, if reads are to check it.
+    pub(crate) fn note_checksum(&self, space: Space, page: u32, checksum: u32) {
+        if let Some(checksums) = &self.checksums {
+            checksums.note(space, page, checksum);
+        }
+    }
+
+    /// `Corrupt` if reads are to check pages and this bucket page is not what was written.
+    pub(crate) fn check_bucket(&self, number: u32) -> Result<()> {
+        let sound = self.checksums.as_ref().is_none_or(|checksums| {
+            checksums.is_sound(Space::Buckets, number, self.regions.buckets.page(number))
+        });
+        if sound {
+            return Ok(());
+        }
+        Err(self.corrupt(format!("bucket page {number}: wrong checksum")))
+    }
+
+    /// A value page, unless reads are to check pages and it is not what was written.
+    fn value_page(&self, number: u32) -> Option<&Page> {
+        let page = (number != 0).then(|| self.regions.values.page(number))?;
+        let sound = self
+            .checksums
+            .as_ref()
+            .is_none_or(|checksums| checksums.is_sound(Space::Values, number, page));
+        sound.then_some(page)
+    }
+}
+
 /// The store as it is now.
 #[derive(Clone, Copy)]
 pub(crate) struct LiveView<'a> {
@@ -149,8 +220,7 @@ impl View<PAGE_WORDS> for LiveView<'_> {
 impl SetView for LiveView<'_> {
     #[inline]
     fn value_page(&self, logical: u32) -> Option<&Page> {
-        let page = self.shared.tables.of(TableKind::Values).get(logical);
-        (page != 0).then(|| self.shared.regions.values.page(page))
+        self.shared.value_page(self.shared.tables.of(TableKind::Values).get(logical))
     }
 }
 
@@ -184,6 +254,6 @@ impl View<PAGE_WORDS> for FrozenView<'_> {
 impl SetView for FrozenView<'_> {
     fn value_page(&self, logical: u32) -> Option<&Page> {
         let page = self.frozen.get(&self.shared.tables, TableKind::Values, logical);
-        (page != 0).then(|| self.shared.regions.values.page(page))
+        self.shared.value_page(page)
     }
 }

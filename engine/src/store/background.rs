@@ -139,7 +139,7 @@ fn sync_loop(bell: &Bell, engine: &Weak<Engine>) {
     };
     while wait(bell, due).is_some() {
         let Some(engine) = engine.upgrade() else { return };
-        if let Err(error) = engine.sync_log() {
+        if let Err(error) = engine.sync_and_witness() {
             tracing::warn!(%error, "background sync");
         }
     }

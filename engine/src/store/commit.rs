@@ -10,6 +10,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use cidstore_core::E;
 use cidstore_core::layout::record::{Opcode, RECORD_BYTES};
@@ -29,6 +30,8 @@ const POOL_PAGES_MAX: usize = 3 << 19;
 const LOG_PART_DUE: u64 = 3;
 /// Most writes that one group takes, so that the first of it does not wait for ever.
 const GROUP_MAX: usize = 1024;
+/// How long after the last synced write the log says that it was synced.
+const WITNESS_AFTER: Duration = Duration::from_millis(100);
 /// Free pages that inserts leave to deletes.
 const DELETE_SLACK_PAGES: u64 = 32;
 
@@ -171,8 +174,25 @@ impl Engine {
     }
 
     fn note_interval(&self, durability: Durability) {
-        if let Durability::Interval(within) = durability {
-            self.background.request_sync(within);
+        match durability {
+            Durability::Interval(within) => self.background.request_sync(within),
+            Durability::Immediate => self.background.request_sync(WITNESS_AFTER),
+            Durability::Buffered => {}
+        }
+    }
+
+    /// Syncs what `Interval` writes have logged, and lets the log say so if no group comes that would: a damaged
+    /// record that was acknowledged is told from a torn tail by this.
+    pub(crate) fn sync_and_witness(&self) -> Result<()> {
+        self.sync_log()?;
+        let Some(mut state) = self.try_writer() else { return Ok(()) };
+        let Some(log) = &mut state.log else { return Ok(()) };
+        match log.witness_when_idle() {
+            Ok(_) | Err(Error::NoSpace { .. }) => Ok(()),
+            Err(error) => {
+                self.shared.mark_failed(&error);
+                Err(error)
+            }
         }
     }
 

@@ -77,7 +77,7 @@ fn build(disk: &dyn Disk, path: &Path, settings: &Settings) -> Result<()> {
     superblock.created_nanos = disk.now_nanos();
     superblock.flags = FLAG_CLEAN;
     let tables = LiveTables::reserve().map_err(map_error)?;
-    let shared = Shared::new(path.into(), file, regions, tables, superblock.hash_seed);
+    let shared = Shared::new(path.into(), file, regions, tables, superblock.hash_seed, None);
     let mut checkpointer = Checkpointer {
         shared: Arc::new(shared),
         files: Arc::new(Mutex::new(files)),

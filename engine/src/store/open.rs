@@ -20,7 +20,7 @@ use crate::checkpoint::Checkpointer;
 use crate::error::{Error, Result};
 use crate::io::{Disk, DiskFile, LockMode, OpenMode, PathKind};
 use crate::options::Settings;
-use crate::shared::Shared;
+use crate::shared::{Checksums, Shared};
 use crate::space::layout::{FileLayout, Regions};
 use crate::space::limbo::{Retired, Waiting};
 use crate::space::region::Region;
@@ -111,7 +111,6 @@ fn read_superblocks(file: &dyn DiskFile) -> Result<Superblocks> {
 /// What a checkpoint left, in memory.
 struct Parts {
     shared: Arc<Shared>,
-    files: Arc<Mutex<FileLayout>>,
     writer: Writer,
     checkpointer: Checkpointer,
 }
@@ -132,8 +131,10 @@ fn load(
     let Superblocks { newest, older } = superblocks;
     let segments = |space| newest.segments(space);
     let mut files = FileLayout::from_segments(segments, settings.max_bytes, &*file, &regions)?;
+    let checksums = settings.verify_reads.then(Checksums::reserve).transpose().map_err(map_error)?;
+    let seed = newest.hash_seed;
     let shared =
-        Arc::new(Shared::new(path.into(), Arc::clone(&file), regions, tables, newest.hash_seed));
+        Arc::new(Shared::new(path.into(), Arc::clone(&file), regions, tables, seed, checksums));
     let shadows = load_shadows(&shared, &newest, &files)?;
     let mut depth_counts = [0; MAX_DEPTH as usize + 1];
     let mut numbers = [Vec::new(), Vec::new()];
@@ -171,7 +172,7 @@ fn load(
         retired_tables: kept.table_pages.iter().map(|&page| (page, newest.generation)).collect(),
     };
     let writer = Writer { pages, extents: ExtentAllocator::default(), extents_known: false };
-    Ok(Parts { shared, files, writer, checkpointer })
+    Ok(Parts { shared, writer, checkpointer })
 }
 
 /// Reads the three table trees of a superblock.
@@ -240,6 +241,7 @@ fn fill_tables(
         if *count == 1 {
             files.pages_mut(Space::Buckets).take(slot.page);
         }
+        shared.note_checksum(Space::Buckets, slot.page, slot.checksum);
         writer.set(&shared.tables, TableKind::Directory, index as u32, slot.page);
     }
     for count in slots_per_page.into_iter().filter(|&count| count > 0) {
@@ -255,6 +257,7 @@ fn fill_tables(
             if slot.page == 0 {
                 free.push(number as u32);
             } else if files.pages_mut(space).take(slot.page) {
+                shared.note_checksum(space, slot.page, slot.checksum);
                 writer.set(&shared.tables, kind, number as u32, slot.page);
             } else {
                 return Err(damaged(format!("{kind:?} {number} names page {}", slot.page)));

@@ -29,11 +29,6 @@ impl FrozenTable {
         Self { slot_count, chunks: (0..chunk_count).map(|_| OnceLock::new()).collect() }
     }
 
-    /// Slots of the table when the snapshot was made.
-    pub(crate) fn slot_count(&self) -> u32 {
-        self.slot_count
-    }
-
     /// The page that a slot named when the snapshot was made.
     pub(crate) fn get(&self, live: &SlotArray, index: u32) -> u32 {
         if index >= self.slot_count {

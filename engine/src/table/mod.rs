@@ -64,11 +64,6 @@ impl FrozenTables {
         self.tables[kind as usize].get(live.of(kind), index)
     }
 
-    /// Slots of a table when the snapshot was made.
-    pub(crate) fn slot_count(&self, kind: TableKind) -> u32 {
-        self.tables[kind as usize].slot_count()
-    }
-
     /// The snapshot is not used any more; the writer forgets it when it next looks.
     pub(crate) fn mark_dropped(&self) {
         // Release: the snapshot's reads happen before the writer frees what they read.

@@ -59,6 +59,7 @@ impl ShadowTable {
     }
 
     /// Nodes of the tree.
+    #[cfg(test)]
     pub(crate) fn node_count(&self) -> usize {
         self.levels.iter().map(Vec::len).sum()
     }

@@ -54,10 +54,10 @@ impl SlotArray {
         self.slot(index as usize).load(Ordering::Acquire)
     }
 
-    /// Swings a slot. Only the writer does, and only through `Tables`, which keeps snapshots whole.
+    /// Swings a slot. Of a table only the writer does, and only through `TableWriter`, which keeps snapshots whole.
     ///
     /// Release: pairs with [`get`](Self::get).
-    pub(super) fn set(&self, index: u32, page: u32) {
+    pub(crate) fn set(&self, index: u32, page: u32) {
         self.slot(index as usize).store(page, Ordering::Release);
     }
 

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
-use cidstore_core::layout::table::TableKind;
+use cidstore_core::layout::table::{Space, TableKind};
 
 use super::apply::Writer;
 use super::pages::Pages;
@@ -114,6 +114,7 @@ impl Writer {
 impl Pages {
     /// Lets the tables name the file's copy of a page that a checkpoint wrote.
     pub(crate) fn swing_written_bucket(&mut self, written: &WrittenPage) {
+        self.shared.note_checksum(Space::Buckets, written.to, written.checksum);
         let named = if written.owner == 0 {
             self.swing_bucket(written.from, written.to)
         } else {
@@ -133,8 +134,9 @@ impl Pages {
 
     /// As [`swing_written_bucket`](Self::swing_written_bucket), for a value page.
     pub(crate) fn swing_written_value(&mut self, written: &WrittenPage) {
+        let WrittenPage { from, to, owner, checksum } = *written;
+        self.shared.note_checksum(Space::Values, to, checksum);
         let live = &self.shared.tables;
-        let WrittenPage { from, to, owner, .. } = *written;
         let named = self.tables.swing(live, TableKind::Values, owner, from, to);
         let now = self.current_generation();
         if named {
