@@ -85,7 +85,9 @@ impl Walk {
         let found = &mut self.found;
         match &self.source {
             Source::Live(store) => store.reading(|reader| read_chunk(&reader, key, from, found)),
-            Source::Frozen(frozen) => frozen.reading(|reader| read_chunk(&reader, key, from, found)),
+            Source::Frozen(frozen) => {
+                frozen.reading(|reader| read_chunk(&reader, key, from, found))
+            }
         }
     }
 }
@@ -135,7 +137,9 @@ fn read_bucket<V: View<PAGE_WORDS, W = AtomicU64> + SetView>(
         };
         steps += 1;
         if page == 0 || steps > u64::from(u32::MAX) {
-            return Err(reader.shared.corrupt(format!("the overflow chain of slot {index} has no end")));
+            return Err(reader
+                .shared
+                .corrupt(format!("the overflow chain of slot {index} has no end")));
         }
     }
 }
@@ -188,6 +192,13 @@ impl Scan {
     #[must_use]
     pub fn cursor(&self) -> Cursor {
         Cursor(if self.walk.found.is_empty() { self.walk.position } else { self.walk.bucket })
+    }
+
+    /// True between two buckets: what was answered lies before [`Self::cursor`], all else at or after it, so that
+    /// going on from there repeats nothing.
+    #[must_use]
+    pub fn is_between_buckets(&self) -> bool {
+        self.walk.found.is_empty()
     }
 
     fn step(&mut self) -> Result<Option<(E, E)>> {
