@@ -3,7 +3,12 @@
 //! The disk is a small memory file system. Mounting one needs a right that not every machine gives; without
 //! it the tests say so and pass. The same story by the option `max_bytes` always runs.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test reports")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a panic is how a test reports"
+)]
 
 use std::fs;
 use std::io::Write as _;
