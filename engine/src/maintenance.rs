@@ -241,7 +241,14 @@ impl Engine {
         let pages = &state.writer.pages;
         for space in [Space::Buckets, Space::Values] {
             let needed = pages.pages_to_write(space) + more;
-            pages.files().ensure_free(space, needed, &*self.shared.file, &self.shared.regions)?;
+            let mut files = pages.files();
+            let free = files.ensure_free(space, needed, &*self.shared.file, &self.shared.regions);
+            if let Err(error) = free {
+                if !matches!(error, Error::NoSpace { .. }) {
+                    self.shared.mark_failed(&error);
+                }
+                return Err(error);
+            }
         }
         Ok(())
     }

@@ -369,7 +369,10 @@ impl Engine {
                 Ok(()) => {}
                 // Changed pages that a checkpoint brings to the file leave as many free behind.
                 Err(error @ Error::NoSpace { .. }) => return Err(NotYet::NeedsCheckpoint(error)),
-                Err(error) => return Err(NotYet::Refused(error)),
+                Err(error) => {
+                    self.shared.mark_failed(&error);
+                    return Err(NotYet::Refused(error));
+                }
             }
         }
         let records = part.iter().map(|(write, _)| write.records()).sum();
