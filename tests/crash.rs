@@ -5,7 +5,12 @@
 //! old or new on its own), and the store is opened from them. It must hold the model after a prefix of the
 //! steps: at least those whose promise was given before the cut, at most those begun.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test reports")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a panic is how a test reports"
+)]
 
 use std::fs;
 use std::path::PathBuf;

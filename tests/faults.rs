@@ -4,7 +4,12 @@
 //! are refused, reads go on, and the next open finds the model after a prefix that holds at least all that
 //! was acknowledged. A refused allocation is not a failure: nothing was promised, and the store goes on.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test reports")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a panic is how a test reports"
+)]
 
 use std::sync::Arc;
 

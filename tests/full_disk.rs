@@ -3,7 +3,12 @@
 //! The disk is a small memory file system. Mounting one needs a right that not every machine gives; without
 //! it the tests say so and pass. The same story by the option `max_bytes` always runs.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test reports")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a panic is how a test reports"
+)]
 
 use std::fs;
 use std::io::Write as _;
@@ -225,6 +230,8 @@ fn a_clean_store_on_a_read_only_file_system() {
     let store = options().open(&data).unwrap();
     store.insert(1, 2).unwrap();
     store.close().unwrap();
+    // The descriptors go with the last handle.
+    drop(store);
     mount_remount(disk.scratch.path(), MountFlags::RDONLY, c"").unwrap();
     let reader = options().read_only(true).open(&data).unwrap();
     assert_eq!(pairs_of(&reader), [(1, 2)]);

@@ -1,6 +1,11 @@
 //! Replays the checked-in corpora of the fuzz targets: what a fuzzer found interesting once is tested always.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test reports")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a panic is how a test reports"
+)]
 
 use std::fs;
 use std::panic::catch_unwind;

@@ -4,7 +4,12 @@
 //! snapshot, a scan and the independent reader of the file's bytes. Kills are copies of the files of the
 //! open store (see [`Scratch::copy_as_killed`](cidstore_testkit::Scratch::copy_as_killed)).
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test reports")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a panic is how a test reports"
+)]
 
 use cidstore::{Durability, OpenOptions, Store};
 use cidstore_testkit::driver::Driver;

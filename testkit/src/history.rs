@@ -162,7 +162,8 @@ fn transact(store: &Store, changes: &[Change]) -> Result<()> {
     })
 }
 
-fn effect(model: &mut Model, step: &Operation) {
+/// What a step does to the model.
+pub fn effect(model: &mut Model, step: &Operation) {
     match *step {
         Operation::Insert(key, value) => {
             model.insert(universe(key), universe(value));

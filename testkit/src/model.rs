@@ -148,3 +148,48 @@ impl FromIterator<(u128, u128)> for Model {
         model
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_universe_has_no_twins() {
+        let numbers: BTreeSet<u128> = (0..=u16::MAX).map(universe).collect();
+        assert_eq!(numbers.len(), 1 << 16);
+        assert_eq!(universe(0), 0);
+        assert_eq!(universe(2), u128::MAX);
+        assert!((0..=u16::MAX).map(universe).all(|it| number(element(it)) == it));
+    }
+
+    /// The oracle's own oracle: a list of pairs, searched from end to end.
+    #[test]
+    fn the_model_is_a_list_of_distinct_pairs() {
+        let mut random = crate::random::Random::new(5);
+        let (mut model, mut list) = (Model::new(), Vec::<(u128, u128)>::new());
+        for _ in 0..5000 {
+            let pair = (random.below(5).into(), random.below(7).into());
+            let was_there = list.contains(&pair);
+            match random.below(8) {
+                0..4 => {
+                    assert_eq!(model.insert(pair.0, pair.1), !was_there);
+                    list.retain(|it| *it != pair);
+                    list.push(pair);
+                }
+                4..7 => {
+                    assert_eq!(model.delete_value(pair.0, pair.1), was_there);
+                    list.retain(|it| *it != pair);
+                }
+                _ => {
+                    let count = list.iter().filter(|(key, _)| *key == pair.0).count() as u64;
+                    assert_eq!(model.count(pair.0), count);
+                    assert_eq!(model.delete(pair.0), count);
+                    list.retain(|(key, _)| *key != pair.0);
+                }
+            }
+            list.sort_unstable();
+            assert!(model.pairs().eq(list.iter().copied()));
+            assert_eq!(model.value_len(), list.len() as u64);
+        }
+    }
+}

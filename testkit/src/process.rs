@@ -2,7 +2,7 @@
 //!
 //! A test file that needs children has one test that does nothing unless it runs as a child:
 //!
-//! ```ignore
+//! ```text
 //! #[test]
 //! fn child() {
 //!     if let Some(role) = Role::of_this_process() { .. }
@@ -63,7 +63,47 @@ pub fn wait_for_parent() {
 pub struct Child {
     process: std::process::Child,
     input: Option<ChildStdin>,
+    output: Lines,
+}
+
+/// What a child says, line by line; ends with the child.
+pub struct Lines {
     output: BufReader<ChildStdout>,
+}
+
+impl Iterator for Lines {
+    type Item = String;
+
+    fn next(&mut self) -> Option<String> {
+        let mut line = String::new();
+        loop {
+            line.clear();
+            // A torn line without its end came from a child that died while writing it: no promise was made.
+            if self.output.read_line(&mut line).ok()? == 0 || !line.ends_with('\n') {
+                return None;
+            }
+            if let Some((_, message)) = line.trim_end().split_once(MARK) {
+                return Some(message.to_owned());
+            }
+        }
+    }
+}
+
+/// The right to kill a child while another thread listens to it.
+pub struct Killer<'a> {
+    process: &'a mut std::process::Child,
+}
+
+impl Killer<'_> {
+    /// Kills the child, as `kill -9` does, and waits until it is gone.
+    ///
+    /// # Panics
+    ///
+    /// If the system refuses.
+    pub fn kill(&mut self) {
+        self.process.kill().expect("kill");
+        self.process.wait().expect("wait");
+    }
 }
 
 impl Child {
@@ -84,7 +124,7 @@ impl Child {
             .spawn()
             .expect("a child process");
         let input = process.stdin.take();
-        let output = BufReader::new(process.stdout.take().expect("a pipe"));
+        let output = Lines { output: BufReader::new(process.stdout.take().expect("a pipe")) };
         Self { process, input, output }
     }
 
@@ -96,17 +136,12 @@ impl Child {
 
     /// The next line that the child meant for us; `None` when it has ended.
     pub fn next_line(&mut self) -> Option<String> {
-        let mut line = String::new();
-        loop {
-            line.clear();
-            // A torn line without its end came from a child that died while writing it: no promise was made.
-            if self.output.read_line(&mut line).ok()? == 0 || !line.ends_with('\n') {
-                return None;
-            }
-            if let Some((_, message)) = line.trim_end().split_once(MARK) {
-                return Some(message.to_owned());
-            }
-        }
+        self.output.next()
+    }
+
+    /// The child's words and its life, for two threads.
+    pub fn split(&mut self) -> (&mut Lines, Killer<'_>) {
+        (&mut self.output, Killer { process: &mut self.process })
     }
 
     /// Waits for exactly this line.
@@ -134,8 +169,7 @@ impl Child {
     ///
     /// If the system refuses.
     pub fn kill(&mut self) {
-        self.process.kill().expect("kill");
-        self.process.wait().expect("wait");
+        self.split().1.kill();
     }
 
     /// Waits until the child ends by itself.

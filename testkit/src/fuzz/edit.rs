@@ -76,3 +76,24 @@ fn copy_page(file: &mut [u8], from: usize, to: usize) {
         file.copy_within(from..from + PAGE_BYTES, to % pages * PAGE_BYTES);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn edits_survive_encoding_and_never_panic() {
+        let mut random = crate::random::Random::new(2);
+        for length in [0, 1, 7, 511, 4096, 12_345] {
+            for _ in 0..2000 {
+                let word = random.word();
+                let edit =
+                    Edit { code: word as u8, offset: (word >> 8) as u32, byte: (word >> 40) as u8 };
+                assert_eq!(decode(&edit.encode()), [edit]);
+                let mut file = vec![7; length];
+                edit.apply(&mut file);
+                edit.apply(&mut file);
+            }
+        }
+    }
+}

@@ -165,6 +165,37 @@ fn free_extents_are_found_again_after_open() {
 }
 
 #[test]
+fn late_discovery_leaves_alone_what_readers_may_hold() {
+    use crate::valueset::ValuePages;
+    let mut keys = Keys::new(64);
+    // Two pages; after the open nothing is known of their extents.
+    for key in 0..42 {
+        keys.create(E::from(key), &[E::from(key)]);
+    }
+    keys.alloc = Default::default();
+    let arena = keys.pages.arena.clone();
+    arena.pin(0);
+    let old = (0..30).map(|key| keys.sets[&E::from(key)].reference).collect::<Vec<_>>();
+    // All of the first page goes, and some of the second: the first is given back under another reader.
+    (0..21).for_each(|key| keys.remove_key(E::from(key)));
+    keys.advance();
+    arena.unpin(0);
+    keys.advance();
+    arena.pin(0);
+    (21..30).for_each(|key| keys.remove_key(E::from(key)));
+    keys.advance();
+    for logical in 1..=4 {
+        keys.alloc.discover(logical, keys.pages.page(logical)).unwrap();
+    }
+    for key in 100..120 {
+        keys.create(E::from(key), &[E::from(key)]);
+        assert!(!old.contains(&keys.sets[&E::from(key)].reference));
+    }
+    arena.unpin(0);
+    keys.check();
+}
+
+#[test]
 fn sparse_pages_can_be_emptied() {
     let mut keys = Keys::new(256);
     for key in 0..400 {
@@ -214,6 +245,35 @@ fn a_walk_goes_on_from_its_bound_under_another_pin() {
     }
     values.sort_unstable();
     assert!(values.iter().eq(&keys.model[&KEY]));
+}
+
+#[test]
+fn a_sparse_node_beside_a_full_one() {
+    let mut keys = Keys::new(2048);
+    // Two lowest inner nodes with 168 full leaves each.
+    let half = 168 * 250;
+    for index in 0..half * 2 {
+        keys.insert(KEY, E::from(index));
+        if index % 1000 == 0 {
+            keys.advance();
+        }
+    }
+    let thin = |keys: &mut Keys, from: u64, kept: fn(u64) -> bool| {
+        for index in (from..from + half).filter(|index| !kept(*index)) {
+            keys.remove(KEY, E::from(index));
+        }
+        keys.check();
+    };
+    // The first has so few values left that they go into one leaf, which is not the last of the set.
+    thin(&mut keys, 0, |index| index % 200 == 0);
+    let before = keys.pages.numbers.len();
+    keys.compact(KEY);
+    keys.check();
+    assert!(keys.pages.numbers.len() < before);
+    // Now the two nodes go well together.
+    thin(&mut keys, half, |index| index % 4 == 0);
+    thin(&mut keys, half, |index| index % 100 == 0);
+    assert!(keys.pages.numbers.len() < 10);
 }
 
 #[test]
