@@ -1,5 +1,5 @@
 //! `ImageReader` against images built by hand, and against damage.
-#![allow(clippy::unwrap_used, reason = "a helper of tests fails the test")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a helper of tests fails the test")]
 
 mod common;
 
@@ -325,6 +325,39 @@ fn each_contradiction_has_its_name() {
     assert!(matches!(fault(PageKind::Leaf, 20, 251), field!("leaf count")));
     assert!(matches!(fault(PageKind::Leaf, 87, 0xee), PageFault::Owner { .. }));
     assert!(matches!(fault(PageKind::Leaf, 96 + 16 + 7, 0xee), PageFault::Order { .. }));
+}
+
+/// A leaf that no inner node names yet, as after half a split, is found through its left neighbour.
+#[test]
+fn a_leaf_is_found_though_its_parent_does_not_name_it() {
+    let set: BTreeSet<E> = (0..14).chain(1000..1300).map(E::from).collect();
+    let model = Model::from([(E::from(9), set.clone())]);
+    let mut image = build(&model, SPARSE);
+    for node in of_kind(&image, PageKind::Inner) {
+        if image[node + 2] == 1 {
+            image[node + 4] = 1;
+        }
+    }
+    let reader = ImageReader::open(&image).unwrap().without_checksums();
+    for value in (0..1400).map(E::from) {
+        assert_eq!(reader.contains(E::from(9), value), Ok(set.contains(&value)), "{value}");
+    }
+    let error = reader.check().unwrap_err();
+    assert!(matches!(error, ImageError::Page { fault: PageFault::Order { .. }, .. }), "{error}");
+}
+
+/// Headers that deny nothing, and a directory that is one off: only the keys themselves tell.
+#[test]
+fn keys_that_only_a_scan_would_see_are_found() {
+    let fault = fault_after(&many_keys(300), SPARSE, |image| {
+        for page in of_kind(image, PageKind::Bucket) {
+            image[page + 2] = 0;
+            image[page + 40] = 0;
+        }
+        let node = offset_of(image, Space::Tables, 1);
+        image[node..node + 16 * 8].rotate_left(8);
+    });
+    assert!(matches!(fault, PageFault::Entries { .. }), "{fault}");
 }
 
 #[test]

@@ -150,6 +150,11 @@ impl Checkpointer {
         }
     }
 
+    /// True if a table has slots that no superblock names yet: a bulk load sets them without a cut.
+    pub(crate) fn has_changed_tables(&self) -> bool {
+        self.shadows.iter().any(ShadowTable::is_changed)
+    }
+
     /// Writes the changed table nodes and a superblock that names everything, with the syncs around it.
     pub(crate) fn write_superblock(&mut self, next: Superblock) -> Result<()> {
         let mut next = next;

@@ -293,7 +293,8 @@ impl Store {
     #[must_use]
     pub fn durable_lsn(&self) -> u64 {
         match &self.engine().wal {
-            Some(wal) => wal.durable_lsn(),
+            // The log counts records of its own, too.
+            Some(wal) => wal.durable_lsn().min(self.lsn()),
             None => self.lsn(),
         }
     }

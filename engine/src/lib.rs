@@ -14,6 +14,7 @@ compile_error!("CIDStore needs a 64-bit little-endian unix: it maps its files in
 
 mod checkpoint;
 pub mod error;
+#[doc(hidden)]
 pub mod io;
 mod options;
 mod read;

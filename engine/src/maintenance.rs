@@ -261,7 +261,7 @@ impl crate::writer::apply::Writer {
         if std::mem::replace(&mut self.extents_known, true) {
             return Ok(());
         }
-        for logical in 1..self.pages.value_numbers.end() {
+        for logical in self.pages.value_numbers.in_use() {
             let known = self.extents.discover(logical, self.pages.page(logical));
             known.map_err(|fault| self.set_fault(format!("value page {logical}: {fault}")))?;
         }

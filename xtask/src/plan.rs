@@ -136,10 +136,10 @@ fn show(report: &Report) {
     console::heading("summary");
     for Row { step, elapsed, result } in &report.rows {
         let (mark, words) = match result {
-            Ok(Outcome::Done) => ("ok", ""),
-            Ok(Outcome::Found(words)) => ("ok", words.as_str()),
-            Ok(Outcome::Skipped(reason)) => ("skipped", reason.as_str()),
-            Err(_) => ("FAILED", "see above"),
+            Ok(Outcome::Done) => ("ok", String::new()),
+            Ok(Outcome::Found(words)) => ("ok", words.clone()),
+            Ok(Outcome::Skipped(reason)) => ("skipped", reason.clone()),
+            Err(failure) => ("FAILED", first_line(&failure.to_string())),
         };
         console::line(format!("{step:<10} {mark:<8} {:>8}  {words}", clock(*elapsed)).trim_end());
     }
@@ -147,6 +147,11 @@ fn show(report: &Report) {
     if report.tally != Tally::default() {
         console::line(&format!("tests: {}", report.tally));
     }
+}
+
+/// All of it stands where the step ran.
+fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().to_owned()
 }
 
 /// `1:02.3` for 62.3 seconds.

@@ -24,6 +24,8 @@ pub struct Machine {
     pub file_system: String,
     /// Whether the kernel gives huge pages to anonymous memory.
     pub huge_pages: String,
+    /// Processes that wanted a core in the minute before the first workload: above 1 or so, figures are too slow.
+    pub load_before: String,
     /// Compiler, and flags beyond the profile's.
     pub toolchain: String,
     /// Commit of this repository, with `+` if files differ from it.
@@ -41,6 +43,7 @@ impl Machine {
             kernel: kernel().unwrap_or_else(unknown),
             file_system: file_system(folder).unwrap_or_else(unknown),
             huge_pages: huge_pages().unwrap_or_else(unknown),
+            load_before: load().unwrap_or_else(unknown),
             toolchain: format!("{} {}", env!("BUILT_BY"), env!("BUILT_WITH")).trim().to_owned(),
             commit: commit().unwrap_or_else(unknown),
         }
@@ -61,6 +64,11 @@ fn line_value(path: &str, name: &str) -> Option<String> {
 fn memory_bytes() -> Option<u64> {
     let value = line_value("/proc/meminfo", "MemTotal")?;
     Some(value.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
+}
+
+fn load() -> Option<String> {
+    let text = fs::read_to_string("/proc/loadavg").ok()?;
+    Some(text.split_whitespace().next()?.to_owned())
 }
 
 fn kernel() -> Option<String> {

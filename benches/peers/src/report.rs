@@ -79,6 +79,7 @@ impl Record {
             ("kernel", Json::from(machine.kernel.as_str())),
             ("file_system", Json::from(machine.file_system.as_str())),
             ("huge_pages", Json::from(machine.huge_pages.as_str())),
+            ("load_before", Json::from(machine.load_before.as_str())),
             ("settings", self.settings.to_json()),
             ("peers", Json::List(self.entrants.iter().map(entrant).collect())),
             ("figures", Json::List(self.figures.iter().map(figure).collect())),
@@ -120,7 +121,7 @@ impl Record {
     fn heading(&self) -> String {
         let Self { machine, settings, .. } = self;
         let mut text = format!(
-            "{} random pairs, {}; commit {}\n{}, {} cores, {:.1} GiB, {}, {}, huge pages {}; {}\n",
+            "{} random pairs, {}; commit {}\n{}, {} cores, {:.1} GiB, {}, {}, huge pages {}, load before {}; {}\n",
             grouped(settings.pairs),
             date(self.unix_seconds),
             machine.commit,
@@ -130,6 +131,7 @@ impl Record {
             machine.kernel,
             machine.file_system,
             machine.huge_pages,
+            machine.load_before,
             machine.toolchain,
         );
         for entrant in &self.entrants {

@@ -3,7 +3,7 @@
 use std::io;
 use std::process::{Command, Output};
 
-const PEERS: [&str; 2] = ["hashbrown", "lmdb"];
+const PEERS: [&str; 3] = ["cidstore", "hashbrown", "lmdb"];
 
 fn compare(arguments: &[&str]) -> io::Result<Output> {
     let folder = tempfile::tempdir()?;
@@ -31,11 +31,11 @@ fn every_peer_passes_every_workload() {
             assert!(record.contains(&figure), "{figure} is missing in {record}");
         }
     }
-    for workload in ["open_clean", "open_killed", "file_bytes", "durable_fresh_file"] {
-        assert!(
-            record.contains(&format!("\"workload\":\"{workload}\",\"peer\":\"lmdb\"")),
-            "{record}"
-        );
+    for peer in ["cidstore", "lmdb"] {
+        for workload in ["open_clean", "open_killed", "file_bytes", "durable_fresh_file"] {
+            let figure = format!("{{\"workload\":\"{workload}\",\"peer\":\"{peer}\"");
+            assert!(record.contains(&figure), "{figure} is missing in {record}");
+        }
     }
     assert!(!record.contains("null"), "a figure is not a number: {record}");
 }

@@ -113,8 +113,8 @@ fn search<W: Word, const WORDS: usize>(
             };
         }
     }
-    // If a word seen above belongs to an entry that replaced a moved one, the fence makes the count of
-    // that move visible to the load below. (R6)
+    // If a tag was seen cleared above, or words of an entry that replaced a moved one, the fence makes
+    // the count of that move visible to the load below. (R6)
     W::fence(Ordering::Acquire);
     if header_line(page)[SEQUENCE_WORD].load(Ordering::Relaxed) != sequence {
         return Err(Obstacle::Changed);
@@ -157,8 +157,9 @@ fn candidates<W: Word, const WORDS: usize>(page: &[W; WORDS], hash: KeyHash) -> 
     let mut tags: Tags = [0; LINE_WORDS];
     // All eight words in a page of full size.
     for word in 0..entries_in(WORDS).div_ceil(8) {
-        // Acquire: a tag makes its entry visible, a cleared tag what was done before the clearing.
-        tags[word] = tag_line(page)[word].load(Ordering::Acquire);
+        // Relaxed: the Acquire load before decides which tags must be seen at least, and whoever
+        // concludes something from a tag that is not there has an Acquire fence first.
+        tags[word] = tag_line(page)[word].load(Ordering::Relaxed);
     }
     Positions(probe::equal(&tags, hash.tag()) & all_positions(WORDS))
 }

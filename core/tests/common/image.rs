@@ -135,7 +135,7 @@ fn key_entries(key: E, set: &BTreeSet<E>, values: &mut ValuePages) -> KeyEntries
         1 => vec![entry(slots(&list), 0b01, 0)],
         2 => vec![entry(slots(&list), 0b11, 0)],
         // An entry may have a hole in front, and a primary none of its own.
-        3 if key.low % 2 == 0 => vec![
+        3 if key.low.is_multiple_of(2) => vec![
             entry(slots(&[list[1], list[0]]), 0b10, EntryFlags::HAS_SECOND),
             entry(slots(&list[1..]), 0b1100, EntryFlags::IS_SECOND),
         ],

@@ -42,6 +42,8 @@ pub(crate) enum Plant {
     RelaxLoads { word: usize },
     /// There are no fences of this order.
     NoFence(Ordering),
+    /// There is no Acquire fence between any load and a load of this word that follows it.
+    NoFenceBefore { word: usize },
     /// The first store to this word happens only after so many later stores of the writer.
     Delay { word: usize, by: usize },
     /// The second load of a meta word gives what the first gave: nothing is validated.
@@ -54,6 +56,7 @@ thread_local! {
     static PLANT: StdCell<Plant> = const { StdCell::new(Plant::Sound) };
     static ARMED: StdCell<bool> = const { StdCell::new(false) };
     static WRITER: StdCell<Option<ThreadId>> = const { StdCell::new(None) };
+    static FENCE_PENDING: StdCell<bool> = const { StdCell::new(false) };
     static DELAY_DONE: StdCell<bool> = const { StdCell::new(false) };
     static DELAYED: RefCell<Option<Delayed>> = const { RefCell::new(None) };
     static FIRST_LOADS: RefCell<HashMap<(usize, usize), u64>> = RefCell::new(HashMap::new());
@@ -85,6 +88,7 @@ pub(crate) fn explore(
         ARMED.set(false);
         WRITER.set(None);
         DELAY_DONE.set(false);
+        FENCE_PENDING.set(false);
         FIRST_LOADS.with_borrow_mut(HashMap::clear);
         counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         model();
@@ -147,6 +151,11 @@ impl Word for Cell {
         }
         let atomic =
             self.atomic.as_ref().expect("a reader looks at a word that is the writer's own");
+        if FENCE_PENDING.take()
+            && !matches!(plant(), Plant::NoFenceBefore { word } if word == self.index)
+        {
+            fence(Ordering::Acquire);
+        }
         match plant() {
             Plant::RelaxLoads { word } if word == self.index => atomic.load(Ordering::Relaxed),
             Plant::NoValidation if self.is_meta() => {
@@ -192,6 +201,8 @@ impl Word for Cell {
     fn fence(order: Ordering) {
         match plant() {
             Plant::NoFence(planted) if planted == order => {}
+            // The reader's next load decides; the writer has no Acquire fences.
+            Plant::NoFenceBefore { .. } if order == Ordering::Acquire => FENCE_PENDING.set(true),
             _ => fence(order),
         }
     }

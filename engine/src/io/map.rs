@@ -62,11 +62,11 @@ impl FileMap {
                 format!("a store to {offset}..{end} of {} usable bytes", self.usable_bytes()),
             ));
         }
-        for (index, word) in words.iter().enumerate() {
+        let targets = sys::map_words(&self.raw, offset as usize, words.len());
+        for (target, word) in targets.iter().zip(words) {
             // Relaxed: no thread reads through the map. The kernel sees stores of a thread that calls
             // it, and those of other threads that happened before that call by their lock.
-            sys::map_word(&self.raw, offset as usize + index * 8)
-                .store(u64::from_ne_bytes(*word), Ordering::Relaxed);
+            target.store(u64::from_ne_bytes(*word), Ordering::Relaxed);
         }
         Ok(())
     }

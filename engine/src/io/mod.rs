@@ -1,7 +1,7 @@
 //! The disk: two traits through which every byte of the store passes, mapped stores included.
 //!
-//! [`OsDisk`] is the real one. With the feature `testing` come [`RecordingDisk`], which remembers each
-//! change so that a test can rebuild what a power cut would have left, and [`FaultyDisk`], which fails
+//! [`OsDisk`] is the real one. With the feature `testing` come `RecordingDisk`, which remembers each
+//! change so that a test can rebuild what a power cut would have left, and `FaultyDisk`, which fails
 //! chosen operations. All of them keep real files underneath, so a descriptor is always there for `mmap`.
 //!
 //! Contract of an implementation:

@@ -5,7 +5,7 @@
 //! description* on a byte range counts, a read lock or a write lock; libhdf5 does not look at it. It
 //! belongs to the opened file, not to the process, so a second open in the same process is refused too.
 //! The system does not tell who holds such a lock, but it tells the range: so the range starts at
-//! [`LOCK_START`], where all conflict, and is as long as the process id of its holder plus one.
+//! `LOCK_START`, where all conflict, and is as long as the process id of its holder plus one.
 
 use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};

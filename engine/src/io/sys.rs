@@ -97,18 +97,19 @@ pub(super) fn random(bytes: &mut [u8]) -> io::Result<usize> {
     usize::try_from(filled).map_err(|_| io::Error::last_os_error())
 }
 
-/// The word at byte `offset` of the map.
+/// `count` words of the map from byte `offset` on.
 ///
 /// # Panics
-/// If the word is not inside the map, or not aligned.
-pub(super) fn map_word(map: &MmapRaw, offset: usize) -> &AtomicU64 {
-    assert!(offset.is_multiple_of(8) && offset.checked_add(8).is_some_and(|end| end <= map.len()));
-    // SAFETY: `offset` is below the length of the one allocation that the map is (checked above).
-    let word = unsafe { map.as_mut_ptr().add(offset) };
+/// If they are not inside the map, or not aligned.
+pub(super) fn map_words(map: &MmapRaw, offset: usize, count: usize) -> &[AtomicU64] {
+    let end = count.checked_mul(8).and_then(|bytes| bytes.checked_add(offset));
+    assert!(offset.is_multiple_of(8) && end.is_some_and(|end| end <= map.len()));
+    // SAFETY: `offset` is not above the length of the one allocation that the map is (checked above).
+    let first = unsafe { map.as_mut_ptr().add(offset) };
     // SAFETY:
     // - aligned: maps start at a page, and `offset` is a multiple of 8 (checked above);
-    // - valid for reads and writes: inside the map (checked above), which is writable and lives as long
-    //   as the borrow;
+    // - valid for reads and writes, and initialised: inside the map (checked above), whose every byte is
+    //   the file's, and which is writable and lives as long as the borrow;
     // - all accesses of this process to the map's memory go through this function, so they are atomic.
-    unsafe { AtomicU64::from_ptr(word.cast()) }
+    unsafe { std::slice::from_raw_parts(first.cast(), count) }
 }

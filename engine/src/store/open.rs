@@ -49,6 +49,10 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, path: &Path, settings: Settings) -> Res
     if settings.read_only && !superblocks.newest.is_clean() {
         return Err(Error::NeedsRecovery { path: path.into() });
     }
+    if settings.read_only && disk.kind(&settings.wal_path)? != PathKind::Missing {
+        // Not needed, but a log of another store means that somebody mixed files up.
+        open_log(&**disk, path, &superblocks.newest, &settings)?;
+    }
     let parts = load(path, file, superblocks, &settings)?;
     let engine = if settings.read_only {
         Arc::new(parts.into_engine(settings, None))
@@ -339,6 +343,7 @@ fn recover(disk: &Arc<dyn Disk>, mut parts: Parts, settings: Settings) -> Result
     let mut salt = [0; 8];
     disk.random(&mut salt)?;
     let salt = u64::from_le_bytes(salt);
+    parts.shared.counters.applied_lsn.store(next_lsn - 1, Ordering::Relaxed);
     let appender = Appender::start(Arc::clone(&log), Arc::clone(disk), salt, next_lsn, time)?;
     let engine = Arc::new(parts.into_engine(settings, Some((appender, log))));
     engine.begin_serving(salt)?;
@@ -366,7 +371,8 @@ fn open_log(
         disk.rename_noreplace(&temporary, wal_path)?;
         disk.sync_directory(wal_path)?;
     }
-    Wal::open(disk, wal_path, OpenMode::ReadWrite, (path, newest.file_id), options)
+    let mode = if settings.read_only { OpenMode::ReadOnly } else { OpenMode::ReadWrite };
+    Wal::open(disk, wal_path, mode, (path, newest.file_id), options)
 }
 
 /// Applies what the log has beyond the superblock.

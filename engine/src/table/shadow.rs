@@ -80,6 +80,11 @@ impl ShadowTable {
         }
     }
 
+    /// True if the next [`write`](Self::write) has something to write.
+    pub(crate) fn is_changed(&self) -> bool {
+        !self.dirty_leaves.is_empty()
+    }
+
     /// Makes the table this long; new slots are zero.
     pub(crate) fn resize(&mut self, slot_count: u32) {
         let old = self.slots.len() as u32;

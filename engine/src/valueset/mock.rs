@@ -51,6 +51,19 @@ impl Arena {
         self.pages[physical as usize].get_or_init(zero_page)
     }
 
+    /// The table as it is now.
+    pub(super) fn table(&self) -> Vec<u32> {
+        self.table.iter().map(|slot| slot.load(Acquire)).collect()
+    }
+
+    /// The page that `logical` named when the table was copied. Right while nothing leaves limbo.
+    pub(super) fn page_of(&self, table: &[u32], logical: u32) -> Option<&Page> {
+        match table.get(logical as usize)? {
+            0 => None,
+            physical => Some(self.physical(*physical)),
+        }
+    }
+
     /// Lets reader `reader` use what it finds until it pins again or unpins.
     pub(super) fn pin(&self, reader: usize) {
         loop {
@@ -85,8 +98,9 @@ enum Retired {
 }
 
 /// The writer's pages.
-#[derive(Debug)]
 pub(super) struct MockPages {
+    /// Called after each change of a slot, the writer stopped in the middle of what it does.
+    pub(super) on_swing: Option<Box<dyn FnMut(&Arena)>>,
     pub(super) arena: Arc<Arena>,
     generation: u64,
     free_pages: Vec<u32>,
@@ -107,6 +121,7 @@ pub(super) struct MockPages {
 impl MockPages {
     pub(super) fn new(page_max: usize) -> Self {
         Self {
+            on_swing: None,
             arena: Arc::new(Arena::new(page_max)),
             generation: 1,
             free_pages: Vec::new(),
@@ -138,6 +153,9 @@ impl MockPages {
         assert!(self.numbers.contains(&logical), "number {logical} is not in use");
         let old = self.arena.table[logical as usize].swap(physical, Release);
         self.retire_later(Retired::Page(old));
+        if let Some(on_swing) = &mut self.on_swing {
+            on_swing(&self.arena);
+        }
     }
 
     fn retire_later(&mut self, what: Retired) {
@@ -293,9 +311,6 @@ impl Frozen {
 
 impl SetView for Frozen {
     fn value_page(&self, logical: u32) -> Option<&Page> {
-        match self.table.get(logical as usize)? {
-            0 => None,
-            physical => Some(self.arena.physical(*physical)),
-        }
+        self.arena.page_of(&self.table, logical)
     }
 }

@@ -468,6 +468,28 @@ fn a_disk_that_cannot_grow_the_log_leaves_it_healthy() {
 }
 
 #[test]
+fn a_refused_group_leaves_no_grant_of_the_one_before() {
+    let mut log = Fixture::with_options(WalOptions { ring_bytes_max: 4096, ..OPTIONS });
+    log.insert(30);
+    log.insert(20);
+    assert_eq!(log.appender.reserve(5).unwrap(), Room::Granted);
+    assert_eq!(log.appender.reserve(30).unwrap(), Room::Full);
+    assert!(log.appender.append(Opcode::Insert, E::ZERO, E::ZERO).is_err());
+}
+
+#[test]
+fn what_fits_without_growth_is_granted_on_a_full_disk() {
+    let mut log = Fixture::new();
+    log.disk.inject(Fault::new(libc::ENOSPC).kind(OperationKind::Allocate));
+    log.insert(40);
+    assert!(log.appender.release(Fixture::slot(11)));
+    // 23 ahead and 9 behind: the file would rather grow, but need not.
+    assert_eq!(log.appender.reserve(31).unwrap(), Room::Granted);
+    assert_eq!(log.appender.reserve(32).unwrap(), Room::Full);
+    assert_eq!(log.disk.count(OperationKind::Allocate), 3);
+}
+
+#[test]
 fn an_option_out_of_range_is_named() {
     for bytes in [0, 4096, (1 << 16) + 1, (1 << 36) + 4096, u64::MAX] {
         let refused = WalOptions::new(bytes).unwrap_err();

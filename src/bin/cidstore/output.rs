@@ -118,3 +118,73 @@ impl Output {
         self.writer.flush().map_err(Failure::Output)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One record of each form.
+    fn samples() -> Vec<Record<'static>> {
+        let id = || Id { id: String::new(), name: None };
+        let stat = Record::Stat {
+            keys: 0,
+            values: 0,
+            global_depth: 0,
+            bucket_pages: 0,
+            value_pages: 0,
+            live_bytes: 0,
+            file_bytes: 0,
+            wal_bytes: 0,
+            wal_used_bytes: 0,
+            pool_bytes: 0,
+            checkpoints: 0,
+        };
+        let entry = Record::Entry {
+            key: id(),
+            count: 0,
+            version: 0,
+            valid: 0,
+            spilled: false,
+            values: vec![id()],
+        };
+        let backed_up =
+            Record::BackedUp { path: String::new(), keys: 0, values: 0, bytes: 0, seconds: 0.0 };
+        vec![
+            Record::Values { key: id(), count: 0, values: None },
+            Record::Pair { key: id(), value: id() },
+            Record::Key { key: id() },
+            Record::Cursor { next: None },
+            Record::Inserted { new: true, lsn: 0 },
+            Record::Deleted { values: 0 },
+            Record::Loaded { pairs: 0, new_pairs: 0, seconds: 0.0 },
+            stat,
+            Record::Problem { place: "", detail: "" },
+            Record::Checked { pages: 0, keys: 0, values: 0, problems: 0 },
+            Record::Compacted { bytes_before: 0, bytes_after: 0 },
+            entry,
+            backed_up,
+            Record::Figure { name: "", value: 0.0, unit: "" },
+            Record::Check { name: "", passed: true },
+        ]
+    }
+
+    /// `docs/command.md` has a row for each form, and the row names each field.
+    #[test]
+    fn the_document_tells_the_schema() {
+        let document = include_str!("../../../docs/command.md");
+        let (_, json) = document.split_once("\n## JSON\n").unwrap();
+        let samples = samples();
+        for sample in &samples {
+            let record = serde_json::to_value(sample).unwrap();
+            let form = record["type"].as_str().unwrap();
+            let start = format!("| `{form}` | ");
+            let row = json.lines().find(|line| line.starts_with(&start));
+            let row = row.unwrap_or_else(|| panic!("no row for {form}"));
+            for field in record.as_object().unwrap().keys().filter(|field| *field != "type") {
+                assert!(row.contains(&format!("`{field}`")), "{form}: {field}");
+            }
+        }
+        let rows = json.lines().filter(|line| line.starts_with("| `") && !line.contains("fields"));
+        assert_eq!(rows.count(), samples.len(), "a row for a form that is not printed");
+    }
+}

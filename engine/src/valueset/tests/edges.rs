@@ -217,6 +217,35 @@ fn a_walk_goes_on_from_its_bound_under_another_pin() {
 }
 
 #[test]
+fn a_sparse_node_beside_a_full_one() {
+    let mut keys = Keys::new(2048);
+    // Two lowest inner nodes with 168 full leaves each.
+    let half = 168 * 250;
+    for index in 0..half * 2 {
+        keys.insert(KEY, E::from(index));
+        if index % 1000 == 0 {
+            keys.advance();
+        }
+    }
+    let thin = |keys: &mut Keys, from: u64, kept: fn(u64) -> bool| {
+        for index in (from..from + half).filter(|index| !kept(*index)) {
+            keys.remove(KEY, E::from(index));
+        }
+        keys.check();
+    };
+    // The first has so few values left that they go into one leaf, which is not the last of the set.
+    thin(&mut keys, 0, |index| index % 200 == 0);
+    let before = keys.pages.numbers.len();
+    keys.compact(KEY);
+    keys.check();
+    assert!(keys.pages.numbers.len() < before);
+    // Now the two nodes go well together.
+    thin(&mut keys, half, |index| index % 4 == 0);
+    thin(&mut keys, half, |index| index % 100 == 0);
+    assert!(keys.pages.numbers.len() < 10);
+}
+
+#[test]
 fn a_million_values_in_random_order() {
     let mut keys = Keys::new(20_000);
     million(&mut keys, scattered);

@@ -4,6 +4,7 @@ mod damage;
 mod edges;
 mod figures;
 mod model;
+mod steps;
 mod stress;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,0 +1,176 @@
+//! Loom: keys that move within their page without a change of content (R4, R6).
+//!
+//! Run with `RUSTFLAGS="--cfg loom" cargo test -p cidstore-core --release --test loom_move`.
+
+#![cfg(loom)]
+
+mod loom_support;
+
+use cidstore_core::layout::bucket::{SEQUENCE_WORD, TAGS_WORD};
+use cidstore_core::layout::entry::{SetReference, SpillPointer};
+use cidstore_core::protocol::bucket_build::Item;
+use cidstore_core::protocol::bucket_read::{Found, find};
+use cidstore_core::protocol::bucket_write::BucketWriter;
+use cidstore_core::protocol::content::Content;
+use loom_support::{
+    Plant, arm, built_page, explore, hash, inline, instants, item, spawn_writer, wide,
+};
+
+/// Four entries: a key with its second, one that stands in its way, and a free position to move to.
+const FOUR: usize = 48;
+/// Nine entries: the last one's tag lies in a tag word of its own.
+const NINE: usize = 88;
+
+const VALUES: [u64; 3] = [10, 11, 12];
+
+/// Where the key of a model lies when the model begins.
+#[derive(Clone, Copy)]
+enum Start {
+    /// At its home.
+    Home(u64),
+    /// Right behind its home, which another key has.
+    Behind(u64),
+}
+
+impl Start {
+    fn home(self) -> u64 {
+        let (Self::Home(home) | Self::Behind(home)) = self;
+        home
+    }
+}
+
+/// What the writer of a model does.
+#[derive(Clone, Copy)]
+enum Move {
+    Promote,
+    Demote,
+    /// Moves a set; then another key takes the position that became free.
+    RelocateAndReuse,
+}
+
+fn set(page: u32) -> Content {
+    let reference = SetReference { page, extent: None }.encode();
+    Content::Spilled(SpillPointer { reference, ..SpillPointer::default() })
+}
+
+fn pointer(page: u32) -> SpillPointer {
+    let Content::Spilled(pointer) = set(page) else { unreachable!() };
+    pointer
+}
+
+/// A key is in the page all the while; nothing that the writer does may let the reader miss it.
+fn moves<const WORDS: usize>(plant: Plant, preemptions: Option<usize>, start: Start, action: Move) {
+    explore(plant, preemptions, move || {
+        let key = wide(1);
+        let key_hash = hash::<WORDS>(start.home(), 5, 1);
+        let content = match action {
+            Move::Promote => Content::Inline(inline(&VALUES)),
+            Move::Demote | Move::RelocateAndReuse => set(1),
+        };
+        let mut items = vec![Item { hash: key_hash, key, content }];
+        if let Start::Behind(home) = start {
+            items.push(item(wide(3), hash::<WORDS>(home, 4, 0), &[30]));
+        }
+        let page = built_page::<WORDS>(0, &items);
+        arm();
+        let writer = {
+            let page = page.clone();
+            spawn_writer(move || {
+                let writer = BucketWriter::new(&*page);
+                let at = writer.locate(key, key_hash).unwrap().unwrap();
+                assert_eq!(at.primary as u64 == start.home(), matches!(start, Start::Home(_)));
+                match action {
+                    Move::Promote => writer.move_to_set(&at, key, key_hash, pointer(1)).unwrap(),
+                    Move::Demote => {
+                        writer.move_inline(&at, key, key_hash, &VALUES.map(wide)).unwrap();
+                    }
+                    Move::RelocateAndReuse => {
+                        writer.move_to_set(&at, key, key_hash, pointer(2)).unwrap();
+                        let other = hash::<WORDS>(at.primary as u64, 6, 0);
+                        writer.insert_new(wide(2), other, wide(20)).unwrap();
+                    }
+                }
+            })
+        };
+        let look = || match find(&*page, key, key_hash).unwrap() {
+            Found::Inline(values) => assert_eq!(instants(&[&VALUES], &values), [0]),
+            Found::Spilled { reference, .. } => {
+                assert!([1, 2].map(|page| pointer(page).reference).contains(&reference), "torn");
+            }
+            Found::Miss { .. } => panic!("false miss"),
+        };
+        look();
+        writer.join().unwrap();
+        look();
+    });
+}
+
+#[test]
+fn inline_values_become_a_set() {
+    moves::<FOUR>(Plant::Sound, Some(3), Start::Home(0), Move::Promote);
+    moves::<FOUR>(Plant::Sound, Some(2), Start::Behind(1), Move::Promote);
+}
+
+#[test]
+fn a_set_becomes_inline_values() {
+    moves::<FOUR>(Plant::Sound, None, Start::Home(0), Move::Demote);
+    moves::<FOUR>(Plant::Sound, Some(2), Start::Behind(1), Move::Demote);
+}
+
+#[test]
+fn a_set_moves_and_its_position_is_reused() {
+    moves::<FOUR>(Plant::Sound, Some(3), Start::Home(0), Move::RelocateAndReuse);
+    moves::<FOUR>(Plant::Sound, Some(3), Start::Behind(1), Move::RelocateAndReuse);
+}
+
+#[test]
+fn a_set_moves_to_another_tag_word() {
+    moves::<NINE>(Plant::Sound, Some(2), Start::Behind(7), Move::RelocateAndReuse);
+}
+
+/// The old place dies before the count of moves says so.
+#[test]
+#[should_panic(expected = "false miss")]
+fn caught_kill_before_count() {
+    let plant = Plant::Delay { word: SEQUENCE_WORD, by: 1 };
+    moves::<FOUR>(plant, Some(3), Start::Behind(1), Move::RelocateAndReuse);
+}
+
+/// The count of moves shows before the new place does.
+#[test]
+#[should_panic(expected = "false miss")]
+fn caught_count_without_release() {
+    let plant = Plant::RelaxStores { word: SEQUENCE_WORD };
+    moves::<FOUR>(plant, Some(3), Start::Behind(1), Move::RelocateAndReuse);
+}
+
+#[test]
+#[should_panic(expected = "false miss")]
+fn caught_count_loaded_without_acquire() {
+    let plant = Plant::RelaxLoads { word: SEQUENCE_WORD };
+    moves::<FOUR>(plant, Some(3), Start::Behind(1), Move::RelocateAndReuse);
+}
+
+/// The old place dies before the tags show the new one.
+#[test]
+#[should_panic(expected = "false miss")]
+fn caught_kill_before_the_new_tag() {
+    let plant = Plant::Delay { word: TAGS_WORD, by: 2 };
+    moves::<FOUR>(plant, Some(3), Start::Behind(1), Move::RelocateAndReuse);
+}
+
+/// The old tag is seen cleared, but not what came before.
+#[test]
+#[should_panic(expected = "false miss")]
+fn caught_tag_cleared_without_release() {
+    let plant = Plant::RelaxStores { word: TAGS_WORD + 1 };
+    moves::<NINE>(plant, Some(2), Start::Behind(7), Move::RelocateAndReuse);
+}
+
+/// The old tag is seen cleared, or the old position reused, but not the count that came before.
+#[test]
+#[should_panic(expected = "false miss")]
+fn caught_count_looked_at_again_without_fence() {
+    let plant = Plant::NoFenceBefore { word: SEQUENCE_WORD };
+    moves::<NINE>(plant, Some(2), Start::Behind(7), Move::RelocateAndReuse);
+}
