@@ -230,6 +230,8 @@ fn a_clean_store_on_a_read_only_file_system() {
     let store = options().open(&data).unwrap();
     store.insert(1, 2).unwrap();
     store.close().unwrap();
+    // The descriptors go with the last handle.
+    drop(store);
     mount_remount(disk.scratch.path(), MountFlags::RDONLY, c"").unwrap();
     let reader = options().read_only(true).open(&data).unwrap();
     assert_eq!(pairs_of(&reader), [(1, 2)]);
