@@ -94,7 +94,11 @@ impl PageWriter<'_> {
             {
                 let bytes: &[u8; PAGE_BYTES] = zerocopy::transmute_ref!(words);
                 let checksum = page_checksum(Space::Buckets, page, bytes);
-                self.placed.push(Placed { prefix, local_depth, slot: TableSlot { page, checksum } });
+                self.placed.push(Placed {
+                    prefix,
+                    local_depth,
+                    slot: TableSlot { page, checksum },
+                });
             }
             at += run.len();
         }
@@ -144,23 +148,34 @@ pub(crate) fn load_empty(
     let written = if total <= SMALL_LOAD {
         // One stretch from the root, so that a small load makes few pages.
         let mut all = Vec::with_capacity(total as usize);
-        parts.for_each_sorted(|part| {
-            all.extend(part);
-            Ok(())
-        })
-        .and_then(|()| {
-            step(total);
-            let mut builder =
-                Builder { state, pages: &mut pages, depth_max, counts: &mut counts, left_over: &mut left_over };
-            builder.items_of(&all).and_then(|items| builder.divide(items, 0, 0))
-        })
+        parts
+            .for_each_sorted(|part| {
+                all.extend(part);
+                Ok(())
+            })
+            .and_then(|()| {
+                step(total);
+                let mut builder = Builder {
+                    state,
+                    pages: &mut pages,
+                    depth_max,
+                    counts: &mut counts,
+                    left_over: &mut left_over,
+                };
+                builder.items_of(&all).and_then(|items| builder.divide(items, 0, 0))
+            })
     } else {
         parts.for_each_sorted(|part| {
             step(part.len() as u64);
             let prefix = part_number.reverse_bits() >> (u32::BITS - part_bits);
             part_number += 1;
-            let mut builder =
-                Builder { state, pages: &mut pages, depth_max, counts: &mut counts, left_over: &mut left_over };
+            let mut builder = Builder {
+                state,
+                pages: &mut pages,
+                depth_max,
+                counts: &mut counts,
+                left_over: &mut left_over,
+            };
             let items = builder.items_of(&part)?;
             builder.divide(items, prefix, part_bits)
         })
@@ -319,7 +334,9 @@ pub(crate) fn load_into(
             ),
         }));
     }
-    engine.reserve_pages(state, pairs.min(pages.bucket_count() + pairs / 31)).map_err(LoadError::Refused)?;
+    engine
+        .reserve_pages(state, pairs.min(pages.bucket_count() + pairs / 31))
+        .map_err(LoadError::Refused)?;
     parts.for_each_sorted(|part| {
         for pair in &part {
             state.writer.apply(Operation::Insert(pair.key, pair.value))?;

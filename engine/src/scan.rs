@@ -85,7 +85,9 @@ impl Walk {
         let found = &mut self.found;
         match &self.source {
             Source::Live(store) => store.reading(|reader| read_chunk(&reader, key, from, found)),
-            Source::Frozen(frozen) => frozen.reading(|reader| read_chunk(&reader, key, from, found)),
+            Source::Frozen(frozen) => {
+                frozen.reading(|reader| read_chunk(&reader, key, from, found))
+            }
         }
     }
 }
@@ -136,7 +138,9 @@ fn read_bucket<V: View<PAGE_WORDS, W = AtomicU64> + SetView>(
         };
         steps += 1;
         if page == 0 || steps > u64::from(u32::MAX) {
-            return Err(reader.shared.corrupt(format!("the overflow chain of slot {index} has no end")));
+            return Err(reader
+                .shared
+                .corrupt(format!("the overflow chain of slot {index} has no end")));
         }
     }
 }

@@ -269,10 +269,14 @@ impl Engine {
             let end = self.end_of_part(group, start);
             let part = &group[start..end];
             match self.prepare(&mut state, part) {
-                Ok(()) => self.log_and_apply(&mut state, part, |at, outcome| answer(start + at, outcome)),
-                Err(NotYet::Refused(error)) => self.refuse(&mut state, part, error, |at, outcome| {
-                    answer(start + at, outcome);
-                }),
+                Ok(()) => {
+                    self.log_and_apply(&mut state, part, |at, outcome| answer(start + at, outcome))
+                }
+                Err(NotYet::Refused(error)) => {
+                    self.refuse(&mut state, part, error, |at, outcome| {
+                        answer(start + at, outcome);
+                    })
+                }
                 Err(NotYet::NeedsCheckpoint(error)) => {
                     drop(state);
                     let made = self.make_room_by_checkpoint(part);
