@@ -28,7 +28,7 @@ const DIRTY_PAGES_DUE: usize = 1 << 18;
 /// Pool pages in use at which writers wait for the checkpoint: 6 GiB in each space.
 const POOL_PAGES_MAX: usize = 3 << 19;
 /// Part of the log that makes a checkpoint due.
-const LOG_PART_DUE: u64 = 3;
+const LOG_PART_DUE: u64 = 2;
 /// Most writes that one group takes, so that the first of it does not wait for ever.
 const GROUP_MAX: usize = 1024;
 /// How long after the last synced write the log says that it was synced.

@@ -305,6 +305,18 @@ impl Writer {
         }
     }
 
+    /// Compacts the part of a large set that begins at `bound`; answers where the next part begins.
+    pub(crate) fn compact_set_step(&mut self, key: E, bound: E) -> Result<Option<E>> {
+        let hash = self.shared().seed.hash(key);
+        match self.look_up(key, hash)? {
+            Some((_, Content::Spilled(pointer))) => {
+                let next = self.sets().compact_step(key, &pointer, bound);
+                next.map_err(|fault| self.set_fault(fault))
+            }
+            _ => Ok(None),
+        }
+    }
+
     /// Moves a set to another page if it is still this key's; true if it was.
     pub(crate) fn move_set(&mut self, key: E, set: SetReference) -> Result<bool> {
         let hash = self.shared().seed.hash(key);
