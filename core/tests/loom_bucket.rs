@@ -115,8 +115,8 @@ fn the_new_key_comes() {
 
 #[test]
 fn the_new_key_comes_after_the_old_one_went() {
-    reuse(Plant::Sound, Some(2), 0, Asks::NewThenOld);
-    reuse(Plant::Sound, Some(2), 1, Asks::NewThenOld);
+    reuse(Plant::Sound, Some(3), 0, Asks::NewThenOld);
+    reuse(Plant::Sound, Some(3), 1, Asks::NewThenOld);
 }
 
 #[test]
