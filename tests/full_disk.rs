@@ -58,7 +58,7 @@ impl Drop for SmallDisk {
 /// Pairs in batches, mostly on keys of their own, some on shared ones, so that both kinds of pages grow.
 fn batch(number: u64) -> Vec<(E, E)> {
     let first = number * BATCH;
-    let key = |index| if index % 4 == 0 { E::new(9, index % 7) } else { E::from(index) };
+    let key = |index| if index % 4 == 0 { E::new(9, index % 7) } else { E::new(8, index) };
     (first..first + BATCH).map(|index| (key(index), E::from(index))).collect()
 }
 

@@ -160,11 +160,7 @@ impl Checkpointer {
         let mut next = next;
         let file = Arc::clone(self.file());
         for kind in TableKind::ALL {
-            let mut file = ShadowFile {
-                file: &*file,
-                files: &self.files,
-                retired: Vec::new(),
-            };
+            let mut file = ShadowFile { file: &*file, files: &self.files, retired: Vec::new() };
             let root = self.shadows[kind as usize].write(&mut file)?;
             next.roots[kind as usize] = root;
             let retired = file.retired;

@@ -103,7 +103,10 @@ impl Store {
 
     /// Runs `read` under a pin.
     #[inline]
-    pub(crate) fn reading<T>(&self, read: impl FnOnce(Reader<'_, LiveView<'_>>) -> Result<T>) -> Result<T> {
+    pub(crate) fn reading<T>(
+        &self,
+        read: impl FnOnce(Reader<'_, LiveView<'_>>) -> Result<T>,
+    ) -> Result<T> {
         let shared = &*self.engine().shared;
         shared.check_open()?;
         let _pin = crossbeam_epoch::pin();

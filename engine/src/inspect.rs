@@ -238,7 +238,9 @@ impl Store {
             );
             let dumped = writer.for_each(|key, content| {
                 let _ = match content {
-                    Content::Inline(values) => writeln!(lines, "  {key} -> {:?}", values.as_slice()),
+                    Content::Inline(values) => {
+                        writeln!(lines, "  {key} -> {:?}", values.as_slice())
+                    }
                     Content::Spilled(pointer) => {
                         writeln!(lines, "  {key} -> set of {} {pointer:?}", pointer.value_count)
                     }

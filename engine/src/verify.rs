@@ -181,8 +181,7 @@ impl<'a> Verifier<'a> {
 
     /// A key's set; answers how many values it has.
     fn check_set(&mut self, owner: cidstore_core::E, pointer: &SpillPointer) -> u64 {
-        let view =
-            SealedView { shared: self.shared, values: self.shadow(TableKind::Values) };
+        let view = SealedView { shared: self.shared, values: self.shadow(TableKind::Values) };
         let seen = &mut self.sets_seen;
         let checked = valueset::verify(&view, owner, pointer, |logical| {
             seen.insert(logical);

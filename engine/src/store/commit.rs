@@ -28,7 +28,7 @@ const DIRTY_PAGES_DUE: usize = 1 << 18;
 /// Pool pages in use at which writers wait for the checkpoint: 6 GiB in each space.
 const POOL_PAGES_MAX: usize = 3 << 19;
 /// Part of the log that makes a checkpoint due.
-const LOG_PART_DUE: u64 = 3;
+const LOG_PART_DUE: u64 = 2;
 /// Most writes that one group takes, so that the first of it does not wait for ever.
 const GROUP_MAX: usize = 1024;
 /// How long after the last synced write the log says that it was synced.
@@ -269,10 +269,14 @@ impl Engine {
             let end = self.end_of_part(group, start);
             let part = &group[start..end];
             match self.prepare(&mut state, part) {
-                Ok(()) => self.log_and_apply(&mut state, part, |at, outcome| answer(start + at, outcome)),
-                Err(NotYet::Refused(error)) => self.refuse(&mut state, part, error, |at, outcome| {
-                    answer(start + at, outcome);
-                }),
+                Ok(()) => {
+                    self.log_and_apply(&mut state, part, |at, outcome| answer(start + at, outcome))
+                }
+                Err(NotYet::Refused(error)) => {
+                    self.refuse(&mut state, part, error, |at, outcome| {
+                        answer(start + at, outcome);
+                    })
+                }
                 Err(NotYet::NeedsCheckpoint(error)) => {
                     drop(state);
                     let made = self.make_room_by_checkpoint(part);
@@ -369,7 +373,10 @@ impl Engine {
                 Ok(()) => {}
                 // Changed pages that a checkpoint brings to the file leave as many free behind.
                 Err(error @ Error::NoSpace { .. }) => return Err(NotYet::NeedsCheckpoint(error)),
-                Err(error) => return Err(NotYet::Refused(error)),
+                Err(error) => {
+                    self.shared.mark_failed(&error);
+                    return Err(NotYet::Refused(error));
+                }
             }
         }
         let records = part.iter().map(|(write, _)| write.records()).sum();

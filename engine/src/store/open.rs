@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex};
 
 use cidstore_core::hash::MAX_DEPTH;
 use cidstore_core::layout::PAGE_BYTES;
+use cidstore_core::layout::record::{HybridTime, Opcode};
 use cidstore_core::layout::superblock::{
     FLAG_CLEAN, FORMAT_VERSION, SUPERBLOCK_OFFSETS, Superblock, SuperblockError,
 };
-use cidstore_core::layout::record::{HybridTime, Opcode};
 use cidstore_core::layout::table::{Space, TableKind};
 
 use super::background::Background;
@@ -96,9 +96,9 @@ fn read_superblocks(file: &dyn DiskFile) -> Result<Superblocks> {
     found.sort_by_key(|superblock| superblock.checkpoint_number);
     let Some(newest) = found.pop() else {
         let detail = faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-        let foreign = faults.iter().all(|fault| {
-            matches!(fault, SuperblockError::Magic { .. } | SuperblockError::Empty)
-        });
+        let foreign = faults
+            .iter()
+            .all(|fault| matches!(fault, SuperblockError::Magic { .. } | SuperblockError::Empty));
         return Err(if foreign {
             Error::NotAStore { path: path.into(), detail }
         } else {
@@ -135,7 +135,8 @@ fn load(
     let Superblocks { newest, older } = superblocks;
     let segments = |space| newest.segments(space);
     let mut files = FileLayout::from_segments(segments, settings.max_bytes, &*file, &regions)?;
-    let checksums = settings.verify_reads.then(Checksums::reserve).transpose().map_err(map_error)?;
+    let checksums =
+        settings.verify_reads.then(Checksums::reserve).transpose().map_err(map_error)?;
     let seed = newest.hash_seed;
     let shared =
         Arc::new(Shared::new(path.into(), Arc::clone(&file), regions, tables, seed, checksums));
@@ -352,12 +353,7 @@ fn recover(disk: &Arc<dyn Disk>, mut parts: Parts, settings: Settings) -> Result
 }
 
 /// Opens the log of a store; creates it for one that was closed cleanly and does not need the old one.
-fn open_log(
-    disk: &dyn Disk,
-    path: &Path,
-    newest: &Superblock,
-    settings: &Settings,
-) -> Result<Wal> {
+fn open_log(disk: &dyn Disk, path: &Path, newest: &Superblock, settings: &Settings) -> Result<Wal> {
     let wal_path = &settings.wal_path;
     let options = WalOptions::new(settings.wal_bytes)?;
     if disk.kind(wal_path)? == PathKind::Missing {
@@ -379,8 +375,7 @@ fn open_log(
 fn replay(writer: &mut Writer, log: &Wal, newest: &Superblock) -> Result<ScanEnd> {
     let span = tracing::info_span!("recover", from_lsn = newest.lsn + 1);
     let _entered = span.enter();
-    let start =
-        ScanStart { offset: newest.wal_offset, lsn: newest.lsn + 1, salt: newest.wal_salt };
+    let start = ScanStart { offset: newest.wal_offset, lsn: newest.lsn + 1, salt: newest.wal_salt };
     let end = log.scan(start, &mut |opcode, record| {
         let operation = match opcode {
             Opcode::Insert => Operation::Insert(record.key, record.value),

@@ -1,7 +1,7 @@
 //! Cuts: the end of a generation, and what a checkpoint must write for it.
 
-use std::sync::atomic::Ordering;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use cidstore_core::layout::table::{Space, TableKind};
 

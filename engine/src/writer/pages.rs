@@ -288,7 +288,9 @@ impl Pages {
         let mut files = files.lock().unwrap_or_else(PoisonError::into_inner);
         for thing in things {
             match thing.what {
-                Retired::BucketPage(page) => self.free_page(Space::Buckets, page, thing, &mut files),
+                Retired::BucketPage(page) => {
+                    self.free_page(Space::Buckets, page, thing, &mut files)
+                }
                 Retired::ValuePage(page) => self.free_page(Space::Values, page, thing, &mut files),
                 Retired::OverflowNumber(number) => self.overflow_numbers.release(number),
                 Retired::ValueNumber(number) => self.value_numbers.release(number),
