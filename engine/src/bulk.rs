@@ -182,9 +182,7 @@ impl BulkLoader<'_> {
         } else {
             bulk_pages::load_into(engine, &mut state, self.parts, &mut step)
         };
-        let written = loaded.and_then(|()| {
-            engine.publish_bulk(state, &mut checkpointer)
-        });
+        let written = loaded.and_then(|()| engine.publish_bulk(state, &mut checkpointer));
         match written {
             Ok(()) => Ok(BulkLoaded {
                 pairs,

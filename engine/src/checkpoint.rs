@@ -150,16 +150,17 @@ impl Checkpointer {
         }
     }
 
+    /// True if a table has slots that no superblock names yet: a bulk load sets them without a cut.
+    pub(crate) fn has_changed_tables(&self) -> bool {
+        self.shadows.iter().any(ShadowTable::is_changed)
+    }
+
     /// Writes the changed table nodes and a superblock that names everything, with the syncs around it.
     pub(crate) fn write_superblock(&mut self, next: Superblock) -> Result<()> {
         let mut next = next;
         let file = Arc::clone(self.file());
         for kind in TableKind::ALL {
-            let mut file = ShadowFile {
-                file: &*file,
-                files: &self.files,
-                retired: Vec::new(),
-            };
+            let mut file = ShadowFile { file: &*file, files: &self.files, retired: Vec::new() };
             let root = self.shadows[kind as usize].write(&mut file)?;
             next.roots[kind as usize] = root;
             let retired = file.retired;

@@ -103,7 +103,10 @@ impl Store {
 
     /// Runs `read` under a pin.
     #[inline]
-    pub(crate) fn reading<T>(&self, read: impl FnOnce(Reader<'_, LiveView<'_>>) -> Result<T>) -> Result<T> {
+    pub(crate) fn reading<T>(
+        &self,
+        read: impl FnOnce(Reader<'_, LiveView<'_>>) -> Result<T>,
+    ) -> Result<T> {
         let shared = &*self.engine().shared;
         shared.check_open()?;
         let _pin = crossbeam_epoch::pin();
@@ -293,7 +296,8 @@ impl Store {
     #[must_use]
     pub fn durable_lsn(&self) -> u64 {
         match &self.engine().wal {
-            Some(wal) => wal.durable_lsn(),
+            // The log counts records of its own, too.
+            Some(wal) => wal.durable_lsn().min(self.lsn()),
             None => self.lsn(),
         }
     }

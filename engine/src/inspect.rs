@@ -87,6 +87,10 @@ impl Store {
         let engine = self.engine();
         engine.shared.check_open()?;
         crate::transaction::check_not_nested(engine)?;
+        if engine.shared.checksums.is_some() {
+            // Checks the pages on the way, as every read does then.
+            self.contains_key(key)?;
+        }
         let state = engine.writer();
         let hash = engine.shared.seed.hash(key);
         let Some((place, content)) = state.writer.look_up(key, hash)? else { return Ok(None) };
@@ -234,7 +238,9 @@ impl Store {
             );
             let dumped = writer.for_each(|key, content| {
                 let _ = match content {
-                    Content::Inline(values) => writeln!(lines, "  {key} -> {:?}", values.as_slice()),
+                    Content::Inline(values) => {
+                        writeln!(lines, "  {key} -> {:?}", values.as_slice())
+                    }
                     Content::Spilled(pointer) => {
                         writeln!(lines, "  {key} -> set of {} {pointer:?}", pointer.value_count)
                     }

@@ -10,7 +10,9 @@
 //! `guard`, `scan`, `transaction`, `bulk`, `maintenance`, `inspect`.
 
 #[cfg(not(all(unix, target_pointer_width = "64", target_endian = "little")))]
-compile_error!("CIDStore needs a 64-bit little-endian unix: it maps its files into memory as they are");
+compile_error!(
+    "CIDStore needs a 64-bit little-endian unix: it maps its files into memory as they are"
+);
 
 mod checkpoint;
 pub mod error;

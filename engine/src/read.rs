@@ -86,11 +86,7 @@ impl<V: View<PAGE_WORDS> + SetView> Reader<'_, V> {
     }
 
     /// All values of each key, fetching the memory of later keys while earlier ones are read.
-    pub(crate) fn get_many(
-        &self,
-        keys: &[E],
-        mut each: impl FnMut(usize, Values),
-    ) -> Result<()> {
+    pub(crate) fn get_many(&self, keys: &[E], mut each: impl FnMut(usize, Values)) -> Result<()> {
         // A ring of hashes: the directory slot of a key is fetched two rounds ahead, its page one.
         let mut hashes = [KeyHash(0); 2 * LOOK_AHEAD];
         let ahead = |at: usize, hashes: &mut [KeyHash; 2 * LOOK_AHEAD]| {

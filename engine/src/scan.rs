@@ -85,7 +85,9 @@ impl Walk {
         let found = &mut self.found;
         match &self.source {
             Source::Live(store) => store.reading(|reader| read_chunk(&reader, key, from, found)),
-            Source::Frozen(frozen) => frozen.reading(|reader| read_chunk(&reader, key, from, found)),
+            Source::Frozen(frozen) => {
+                frozen.reading(|reader| read_chunk(&reader, key, from, found))
+            }
         }
     }
 }
@@ -113,6 +115,7 @@ fn read_bucket<V: View<PAGE_WORDS, W = AtomicU64> + SetView>(
     };
     let mut steps = 0_u64;
     loop {
+        reader.shared.check_bucket(page)?;
         let keys = bucket_keys::keys(view.bucket(page))
             .map_err(|fault| reader.shared.corrupt(format!("bucket page {page}: {fault}")))?;
         for &key in keys.as_slice() {
@@ -135,7 +138,9 @@ fn read_bucket<V: View<PAGE_WORDS, W = AtomicU64> + SetView>(
         };
         steps += 1;
         if page == 0 || steps > u64::from(u32::MAX) {
-            return Err(reader.shared.corrupt(format!("the overflow chain of slot {index} has no end")));
+            return Err(reader
+                .shared
+                .corrupt(format!("the overflow chain of slot {index} has no end")));
         }
     }
 }

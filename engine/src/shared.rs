@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use cidstore_core::hash::HashSeed;
 use cidstore_core::crc::page_checksum;
+use cidstore_core::hash::HashSeed;
 use cidstore_core::layout::table::{Space, TableKind};
 use cidstore_core::layout::{PAGE_BYTES, PAGE_WORDS};
 use cidstore_core::protocol::lookup::View;

@@ -128,9 +128,9 @@ impl Transaction<'_> {
         let key = key.into();
         let Some(overlay) = self.overlay.get(&key) else { return self.store.get(key) };
         let before = if overlay.cleared { Values::default() } else { self.store.get(key)? };
-        let kept = before.iter().filter(|value| {
-            !overlay.removed.contains(value) && !overlay.added.contains(value)
-        });
+        let kept = before
+            .iter()
+            .filter(|value| !overlay.removed.contains(value) && !overlay.added.contains(value));
         Ok(Values::many(kept.chain(overlay.added.iter().copied()).collect()))
     }
 

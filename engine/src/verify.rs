@@ -14,6 +14,7 @@ use cidstore_core::layout::{PAGE_BYTES, PAGE_WORDS};
 use cidstore_core::protocol::bucket_seal::check_sealed;
 use cidstore_core::protocol::bucket_write::BucketWriter;
 use cidstore_core::protocol::content::Content;
+use cidstore_core::protocol::extent::Extents;
 use cidstore_core::protocol::word::Page;
 
 use crate::checkpoint::Checkpointer;
@@ -180,8 +181,7 @@ impl<'a> Verifier<'a> {
 
     /// A key's set; answers how many values it has.
     fn check_set(&mut self, owner: cidstore_core::E, pointer: &SpillPointer) -> u64 {
-        let view =
-            SealedView { shared: self.shared, values: self.shadow(TableKind::Values) };
+        let view = SealedView { shared: self.shared, values: self.shadow(TableKind::Values) };
         let seen = &mut self.sets_seen;
         let checked = valueset::verify(&view, owner, pointer, |logical| {
             seen.insert(logical);
@@ -209,10 +209,17 @@ impl<'a> Verifier<'a> {
                 }
                 _ => self.chains_seen.contains(&(number as u32)),
             };
-            if !seen && self.report.problems.is_empty() {
+            let idle = kind == TableKind::Values && self.is_idle_extents(slot.page);
+            if !seen && !idle && self.report.problems.is_empty() {
                 self.problem(name, "is in the table, but nothing refers to it");
             }
         }
+    }
+
+    /// Whether this is a page of extents that waits for its readers, or for the next set, with none in use.
+    fn is_idle_extents(&self, page: u32) -> bool {
+        let extents = Extents::open(self.page(Space::Values, page));
+        extents.is_ok_and(|extents| extents.used() == 0)
     }
 
     /// A page against the checksum in its parent, and against the list of free pages.

@@ -78,3 +78,16 @@ fn a_bulk_load_and_a_snapshot_and_a_large_set() {
     assert!(report.bytes_after <= report.bytes_before);
     assert_eq!(store.iter().map(Result::unwrap).count(), 400_000);
 }
+
+#[test]
+fn a_bulk_load_of_inline_values_survives_a_kill() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, copy) = (folder.path().join("a.h5"), folder.path().join("b.h5"));
+    let store = Store::open(&path).unwrap();
+    store.bulk_load((0..1000_u64).map(|n| (value(n), E::from(n)))).unwrap();
+    std::fs::copy(&path, &copy).unwrap();
+    std::fs::copy(folder.path().join("a.h5-wal"), folder.path().join("b.h5-wal")).unwrap();
+    let recovered = Store::open(&copy).unwrap();
+    assert_eq!(recovered.value_len(), 1000);
+    assert!((0..1000_u64).all(|n| recovered.contains(value(n), n).unwrap()));
+}

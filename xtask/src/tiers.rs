@@ -3,6 +3,7 @@
 use std::fs;
 
 use crate::failure::Failure;
+use crate::fuzz;
 use crate::job::Job;
 use crate::plan::{Outcome, Step, Tier};
 use crate::system;
@@ -36,6 +37,7 @@ pub(crate) const STEPS: &[Step] = &[
     step("outside", Tier::Full, "packages outside the workspace: lints and tests", outside),
     step("ignored", Tier::Slow, "tests marked `#[ignore = \"slow: ...\"]`", ignored),
     step("proptest", Tier::Slow, "property tests, many more cases", proptest),
+    step("fuzz", Tier::Slow, "fuzz targets with the address sanitizer", fuzz),
 ];
 
 /// Cases a property test runs in the slow tier; the default of proptest is 256.
@@ -187,6 +189,14 @@ fn no_std(tree: &Tree, tally: &mut Tally) -> Result<Outcome, Failure> {
         .directory(tree.path("tests/no_std"))
         .run(tally)?;
     Ok(Outcome::Done)
+}
+
+fn fuzz(tree: &Tree, tally: &mut Tally) -> Result<Outcome, Failure> {
+    if fuzz::is_supported() {
+        fuzz::run(tree, tally).map(Outcome::Found)
+    } else {
+        Ok(Outcome::Skipped("set up for x86-64 Linux only".to_owned()))
+    }
 }
 
 fn outside(tree: &Tree, tally: &mut Tally) -> Result<Outcome, Failure> {

@@ -156,10 +156,10 @@ fn join_second<W: Word, const WORDS: usize>(
 fn candidates<W: Word, const WORDS: usize>(page: &[W; WORDS], hash: KeyHash) -> Positions {
     let mut tags: Tags = [0; LINE_WORDS];
     // All eight words in a page of full size.
-    for word in 0..entries_in(WORDS).div_ceil(8) {
+    for (tag, word) in tags.iter_mut().zip(tag_line(page)).take(entries_in(WORDS).div_ceil(8)) {
         // Relaxed: the Acquire load before decides which tags must be seen at least, and whoever
         // concludes something from a tag that is not there has an Acquire fence first.
-        tags[word] = tag_line(page)[word].load(Ordering::Relaxed);
+        *tag = word.load(Ordering::Relaxed);
     }
     Positions(probe::equal(&tags, hash.tag()) & all_positions(WORDS))
 }

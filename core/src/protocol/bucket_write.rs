@@ -453,8 +453,9 @@ impl<'a, W: Word, const WORDS: usize> BucketWriter<'a, W, WORDS> {
     /// Positions with this tag; with tag 0 the free ones.
     fn tagged(&self, tag: u8) -> Positions {
         let mut tags: Tags = [0; LINE_WORDS];
-        for word in 0..entries_in(WORDS).div_ceil(8) {
-            tags[word] = tag_line(self.page)[word].load(Ordering::Relaxed);
+        let words = tag_line(self.page).iter().take(entries_in(WORDS).div_ceil(8));
+        for (tag, word) in tags.iter_mut().zip(words) {
+            *tag = word.load(Ordering::Relaxed);
         }
         Positions(probe::equal(&tags, tag) & all_positions(WORDS))
     }

@@ -6,8 +6,8 @@
 
 use std::ops::Range;
 
-use cidstore_core::layout::superblock::{SEGMENT_UNIT_PAGES, SEGMENTS_START, Segment};
 use cidstore_core::layout::PAGE_BYTES;
+use cidstore_core::layout::superblock::{SEGMENT_UNIT_PAGES, SEGMENTS_START, Segment};
 use cidstore_core::layout::table::Space;
 
 use super::POOL_BASE;
@@ -118,7 +118,9 @@ impl FileLayout {
         let mut joined: Vec<Segment> = Vec::new();
         for placed in &self.spaces[space as usize].segments {
             match joined.last_mut() {
-                Some(last) if last.first_file_page + last.page_count == placed.segment.first_file_page => {
+                Some(last)
+                    if last.first_file_page + last.page_count == placed.segment.first_file_page =>
+                {
                     last.page_count += placed.segment.page_count;
                 }
                 _ => joined.push(placed.segment),
@@ -198,7 +200,11 @@ impl FileLayout {
         if offset + bytes > self.bytes_max {
             return Err(Error::NoSpace {
                 path: file.path().into(),
-                detail: format!("max_bytes is {}, the file would need {}", self.bytes_max, offset + bytes),
+                detail: format!(
+                    "max_bytes is {}, the file would need {}",
+                    self.bytes_max,
+                    offset + bytes
+                ),
             });
         }
         file.allocate(self.end, offset + bytes - self.end)?;
@@ -246,14 +252,18 @@ impl FileLayout {
     /// The space whose segment ends the file.
     fn last_space(&self) -> Option<Space> {
         let last = |space: &Space| {
-            self.spaces[*space as usize].segments.last().map(|placed| placed.segment.first_file_page)
+            self.spaces[*space as usize]
+                .segments
+                .last()
+                .map(|placed| placed.segment.first_file_page)
         };
         SPACES.into_iter().filter(|space| last(space).is_some()).max_by_key(last)
     }
 
     fn end_of_segments(&self) -> u64 {
         let ends = self.spaces.iter().filter_map(|part| part.segments.last());
-        let end = ends.map(|placed| placed.segment.first_file_page + placed.segment.page_count).max();
+        let end =
+            ends.map(|placed| placed.segment.first_file_page + placed.segment.page_count).max();
         end.map_or(SEGMENTS_START, |page| page as u64 * PAGE_BYTES as u64)
     }
 

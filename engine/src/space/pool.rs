@@ -46,7 +46,14 @@ pub(crate) struct PoolExhausted;
 impl Pool {
     /// An empty pool.
     pub(crate) fn new() -> Self {
-        Self { pages: Vec::new(), free: Vec::new(), built: Vec::new(), serial: 1, live: 0, in_cut: 0 }
+        Self {
+            pages: Vec::new(),
+            free: Vec::new(),
+            built: Vec::new(),
+            serial: 1,
+            live: 0,
+            in_cut: 0,
+        }
     }
 
     fn index(page: u32) -> usize {

@@ -64,7 +64,7 @@ impl Engine {
         if clean {
             next.flags |= FLAG_CLEAN;
         }
-        if cut.is_empty() && cut.lsn == to.newest.lsn {
+        if cut.is_empty() && cut.lsn == to.newest.lsn && !to.has_changed_tables() {
             // Nothing to write but the flags: the tables on disk are those of the cut.
             let Superblock { generation, flags, wal_offset, .. } = next;
             to.rewrite(|superblock| {

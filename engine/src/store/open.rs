@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex};
 
 use cidstore_core::hash::MAX_DEPTH;
 use cidstore_core::layout::PAGE_BYTES;
+use cidstore_core::layout::record::{HybridTime, Opcode};
 use cidstore_core::layout::superblock::{
     FLAG_CLEAN, FORMAT_VERSION, SUPERBLOCK_OFFSETS, Superblock, SuperblockError,
 };
-use cidstore_core::layout::record::{HybridTime, Opcode};
 use cidstore_core::layout::table::{Space, TableKind};
 
 use super::background::Background;
@@ -48,6 +48,10 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, path: &Path, settings: Settings) -> Res
     let superblocks = read_superblocks(&*file)?;
     if settings.read_only && !superblocks.newest.is_clean() {
         return Err(Error::NeedsRecovery { path: path.into() });
+    }
+    if settings.read_only && disk.kind(&settings.wal_path)? != PathKind::Missing {
+        // Not needed, but a log of another store means that somebody mixed files up.
+        open_log(&**disk, path, &superblocks.newest, &settings)?;
     }
     let parts = load(path, file, superblocks, &settings)?;
     let engine = if settings.read_only {
@@ -92,9 +96,9 @@ fn read_superblocks(file: &dyn DiskFile) -> Result<Superblocks> {
     found.sort_by_key(|superblock| superblock.checkpoint_number);
     let Some(newest) = found.pop() else {
         let detail = faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-        let foreign = faults.iter().all(|fault| {
-            matches!(fault, SuperblockError::Magic { .. } | SuperblockError::Empty)
-        });
+        let foreign = faults
+            .iter()
+            .all(|fault| matches!(fault, SuperblockError::Magic { .. } | SuperblockError::Empty));
         return Err(if foreign {
             Error::NotAStore { path: path.into(), detail }
         } else {
@@ -131,7 +135,8 @@ fn load(
     let Superblocks { newest, older } = superblocks;
     let segments = |space| newest.segments(space);
     let mut files = FileLayout::from_segments(segments, settings.max_bytes, &*file, &regions)?;
-    let checksums = settings.verify_reads.then(Checksums::reserve).transpose().map_err(map_error)?;
+    let checksums =
+        settings.verify_reads.then(Checksums::reserve).transpose().map_err(map_error)?;
     let seed = newest.hash_seed;
     let shared =
         Arc::new(Shared::new(path.into(), Arc::clone(&file), regions, tables, seed, checksums));
@@ -339,6 +344,7 @@ fn recover(disk: &Arc<dyn Disk>, mut parts: Parts, settings: Settings) -> Result
     let mut salt = [0; 8];
     disk.random(&mut salt)?;
     let salt = u64::from_le_bytes(salt);
+    parts.shared.counters.applied_lsn.store(next_lsn - 1, Ordering::Relaxed);
     let appender = Appender::start(Arc::clone(&log), Arc::clone(disk), salt, next_lsn, time)?;
     let engine = Arc::new(parts.into_engine(settings, Some((appender, log))));
     engine.begin_serving(salt)?;
@@ -347,12 +353,7 @@ fn recover(disk: &Arc<dyn Disk>, mut parts: Parts, settings: Settings) -> Result
 }
 
 /// Opens the log of a store; creates it for one that was closed cleanly and does not need the old one.
-fn open_log(
-    disk: &dyn Disk,
-    path: &Path,
-    newest: &Superblock,
-    settings: &Settings,
-) -> Result<Wal> {
+fn open_log(disk: &dyn Disk, path: &Path, newest: &Superblock, settings: &Settings) -> Result<Wal> {
     let wal_path = &settings.wal_path;
     let options = WalOptions::new(settings.wal_bytes)?;
     if disk.kind(wal_path)? == PathKind::Missing {
@@ -366,15 +367,15 @@ fn open_log(
         disk.rename_noreplace(&temporary, wal_path)?;
         disk.sync_directory(wal_path)?;
     }
-    Wal::open(disk, wal_path, OpenMode::ReadWrite, (path, newest.file_id), options)
+    let mode = if settings.read_only { OpenMode::ReadOnly } else { OpenMode::ReadWrite };
+    Wal::open(disk, wal_path, mode, (path, newest.file_id), options)
 }
 
 /// Applies what the log has beyond the superblock.
 fn replay(writer: &mut Writer, log: &Wal, newest: &Superblock) -> Result<ScanEnd> {
     let span = tracing::info_span!("recover", from_lsn = newest.lsn + 1);
     let _entered = span.enter();
-    let start =
-        ScanStart { offset: newest.wal_offset, lsn: newest.lsn + 1, salt: newest.wal_salt };
+    let start = ScanStart { offset: newest.wal_offset, lsn: newest.lsn + 1, salt: newest.wal_salt };
     let end = log.scan(start, &mut |opcode, record| {
         let operation = match opcode {
             Opcode::Insert => Operation::Insert(record.key, record.value),

@@ -80,6 +80,11 @@ impl ShadowTable {
         }
     }
 
+    /// True if the next [`write`](Self::write) has something to write.
+    pub(crate) fn is_changed(&self) -> bool {
+        !self.dirty_leaves.is_empty()
+    }
+
     /// Makes the table this long; new slots are zero.
     pub(crate) fn resize(&mut self, slot_count: u32) {
         let old = self.slots.len() as u32;
@@ -212,10 +217,12 @@ impl ShadowTable {
             for node in &current {
                 let mut page = TablePage::EMPTY;
                 read(node.page, page.as_mut_bytes())?;
-                let found = page_checksum(Space::Tables, node.page, zerocopy::transmute_ref!(&page));
+                let found =
+                    page_checksum(Space::Tables, node.page, zerocopy::transmute_ref!(&page));
                 if found != node.checksum {
                     let expected = node.checksum;
-                    let detail = format!("checksum {found:#010x}, its parent says {expected:#010x}");
+                    let detail =
+                        format!("checksum {found:#010x}, its parent says {expected:#010x}");
                     return Err(damaged(node.page, detail));
                 }
                 let take = (below - slots.len()).min(SLOTS_PER_TABLE_PAGE);

@@ -236,12 +236,8 @@ impl Appender {
         self.next_lsn.saturating_sub(1)
     }
 
-    /// Seed of the checksums in this life of the log.
-    pub(crate) fn salt(&self) -> u64 {
-        self.salt
-    }
-
     /// Time of the last record.
+    #[cfg(test)]
     pub(crate) fn time(&self) -> HybridTime {
         self.time
     }
@@ -257,6 +253,7 @@ impl Appender {
     }
 
     /// Bytes of records that fit before some must be released, growth included.
+    #[cfg(test)]
     pub(crate) fn free_bytes(&self) -> u64 {
         self.ring.free_bytes()
     }

@@ -97,6 +97,7 @@ impl Ring {
     }
 
     /// Bytes of records that fit before some must be released, growth included.
+    #[cfg(test)]
     pub(super) fn free_bytes(&self) -> u64 {
         self.slots_free(self.end_max) * SLOT
     }

@@ -139,7 +139,9 @@ impl Writer {
         let page = self.pages.link_for_change(place.link);
         match self.pages.bucket_writer(page).add_value(&place.located, key, hash, value) {
             Ok(Added::Added) => Ok(true),
-            Ok(Added::Present | Added::NeedsSet) => unreachable!("the content was looked at before"),
+            Ok(Added::Present | Added::NeedsSet) => {
+                unreachable!("the content was looked at before")
+            }
             Err(_full) => {
                 self.pages.make_room(self.index_of(hash))?;
                 Ok(false)
@@ -164,7 +166,13 @@ impl Writer {
     }
 
     /// Moves a key's entry to one with this pointer; the page has a free position.
-    pub(crate) fn move_to_set(&mut self, place: Place, key: E, hash: KeyHash, pointer: SpillPointer) {
+    pub(crate) fn move_to_set(
+        &mut self,
+        place: Place,
+        key: E,
+        hash: KeyHash,
+        pointer: SpillPointer,
+    ) {
         let page = self.pages.link_for_change(place.link);
         if self.pages.bucket_writer(page).move_to_set(&place.located, key, hash, pointer).is_err() {
             unreachable!("the page had a free position");
@@ -264,7 +272,12 @@ impl Writer {
             let mut values = Vec::new();
             self.sets().collect(&pointer, &mut values).map_err(|f| self.set_fault(f))?;
             let page = self.pages.link_for_change(place.link);
-            if self.pages.bucket_writer(page).move_inline(&place.located, key, hash, &values).is_err() {
+            if self
+                .pages
+                .bucket_writer(page)
+                .move_inline(&place.located, key, hash, &values)
+                .is_err()
+            {
                 unreachable!("the page had free positions");
             }
             self.sets().retire_set(key, &pointer).map_err(|f| self.set_fault(f))?;
@@ -292,6 +305,18 @@ impl Writer {
         }
     }
 
+    /// Compacts the part of a large set that begins at `bound`; answers where the next part begins.
+    pub(crate) fn compact_set_step(&mut self, key: E, bound: E) -> Result<Option<E>> {
+        let hash = self.shared().seed.hash(key);
+        match self.look_up(key, hash)? {
+            Some((_, Content::Spilled(pointer))) => {
+                let next = self.sets().compact_step(key, &pointer, bound);
+                next.map_err(|fault| self.set_fault(fault))
+            }
+            _ => Ok(None),
+        }
+    }
+
     /// Moves a set to another page if it is still this key's; true if it was.
     pub(crate) fn move_set(&mut self, key: E, set: SetReference) -> Result<bool> {
         let hash = self.shared().seed.hash(key);
@@ -314,9 +339,7 @@ impl Writer {
         let view = self.pages.shared.view();
         let values = valueset::count(&view, pointer.reference);
         let tombstones = valueset::tombstones(&view, pointer.reference);
-        values
-            .and_then(|values| Ok((values, tombstones?)))
-            .map_err(|fault| self.set_fault(fault))
+        values.and_then(|values| Ok((values, tombstones?))).map_err(|fault| self.set_fault(fault))
     }
 
     /// Names a damaged set.

@@ -76,9 +76,8 @@ impl Pages {
         for link in self.chain(index) {
             let page = self.link_page(link);
             let found = BucketWriter::new(self.bucket(page)).locate(key, hash);
-            match found.map_err(|fault| self.bucket_fault(page, fault))? {
-                Some(located) => return Ok(Some(Place { link, located })),
-                None => {}
+            if let Some(located) = found.map_err(|fault| self.bucket_fault(page, fault))? {
+                return Ok(Some(Place { link, located }));
             }
         }
         Ok(None)
@@ -106,7 +105,9 @@ impl Pages {
             let page = self.link_page(link);
             let seed = self.shared.seed;
             BucketWriter::new(self.bucket(page))
-                .for_each(|key, content| items.push(Item { hash: seed.hash(key), key, content: *content }))
+                .for_each(|key, content| {
+                    items.push(Item { hash: seed.hash(key), key, content: *content })
+                })
                 .map_err(|fault| self.bucket_fault(page, fault))?;
         }
         Ok(items)
@@ -119,11 +120,7 @@ impl Pages {
     pub(crate) fn make_room(&mut self, index: u32) -> Result<()> {
         let (_, local_depth) = bucket_place(self.bucket(self.bucket_at(index)));
         let limit = (self.bucket_count().max(1).ilog2() + DEPTH_SLACK).min(MAX_DEPTH);
-        if local_depth < limit {
-            self.split(index)
-        } else {
-            self.relay_chain(index)
-        }
+        if local_depth < limit { self.split(index) } else { self.relay_chain(index) }
     }
 
     /// Splits a bucket by the next hash bit; doubles the directory first if it must.
@@ -138,7 +135,8 @@ impl Pages {
             items.into_iter().partition(|item| item.hash.0 & bit != 0);
         let new_low = self.build_chain(prefix, local_depth + 1, &mut low, ENTRIES_PER_BUCKET);
         let high_prefix = prefix | 1 << local_depth;
-        let new_high = self.build_chain(high_prefix, local_depth + 1, &mut high, ENTRIES_PER_BUCKET);
+        let new_high =
+            self.build_chain(high_prefix, local_depth + 1, &mut high, ENTRIES_PER_BUCKET);
         let old: Vec<Link> = self.chain(prefix).collect();
         let old_head = self.bucket_at(prefix);
         self.publish_bucket(new_low);
@@ -262,7 +260,8 @@ impl Pages {
         let mut items = self.items(prefix)?;
         items.extend(self.items(buddy_prefix)?);
         let merged_prefix = prefix & !(1 << (local_depth - 1));
-        let merged = self.build_chain(merged_prefix, local_depth - 1, &mut items, ENTRIES_PER_BUCKET);
+        let merged =
+            self.build_chain(merged_prefix, local_depth - 1, &mut items, ENTRIES_PER_BUCKET);
         self.publish_bucket(merged);
         self.retire_bucket_page(page);
         self.retire_bucket_page(buddy);

@@ -1,7 +1,7 @@
 //! Cuts: the end of a generation, and what a checkpoint must write for it.
 
-use std::sync::atomic::Ordering;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use cidstore_core::layout::table::{Space, TableKind};
 
@@ -121,6 +121,8 @@ impl Pages {
             let live = &self.shared.tables;
             self.tables.swing(live, TableKind::Overflow, written.owner, written.from, written.to)
         };
+        // The slot of a number that was given up meanwhile names a page that is retired already.
+        let named = named && self.bucket_pool.is_live(written.from);
         let now = self.current_generation();
         if named {
             self.bucket_pool.retire(written.from);
@@ -138,6 +140,7 @@ impl Pages {
         self.shared.note_checksum(Space::Values, to, checksum);
         let live = &self.shared.tables;
         let named = self.tables.swing(live, TableKind::Values, owner, from, to);
+        let named = named && self.value_pool.is_live(from);
         let now = self.current_generation();
         if named {
             self.value_pool.retire(from);

@@ -237,13 +237,16 @@ impl Pages {
         let mut moved = 0;
         let is_beyond = |page: u32| page >= limit && !is_pool(page);
         if space == Space::Values {
-            for logical in 1..self.value_numbers.end() {
-                if moved < MOVE_PAGES && is_beyond(self.value_slot(logical)) {
-                    self.page_mut(logical);
-                    moved += 1;
-                }
+            let beyond: Vec<u32> = self
+                .value_numbers
+                .in_use()
+                .filter(|&logical| is_beyond(self.value_slot(logical)))
+                .take(MOVE_PAGES)
+                .collect();
+            for &logical in &beyond {
+                self.page_mut(logical);
             }
-            return moved > 0;
+            return !beyond.is_empty();
         }
         for index in 0..1_u32 << shared.tables.depth() {
             if moved < MOVE_PAGES && is_beyond(self.bucket_at(index)) {
@@ -251,13 +254,16 @@ impl Pages {
                 moved += 1;
             }
         }
-        for number in 1..self.overflow_numbers.end() {
-            if moved < MOVE_PAGES && is_beyond(self.overflow_page(number)) {
-                self.overflow_for_change(number);
-                moved += 1;
-            }
+        let beyond: Vec<u32> = self
+            .overflow_numbers
+            .in_use()
+            .filter(|&number| is_beyond(self.overflow_page(number)))
+            .take(MOVE_PAGES)
+            .collect();
+        for &number in &beyond {
+            self.overflow_for_change(number);
         }
-        moved > 0
+        moved + beyond.len() > 0
     }
 
     /// Frees what no reader, snapshot or superblock needs any more.
@@ -282,7 +288,9 @@ impl Pages {
         let mut files = files.lock().unwrap_or_else(PoisonError::into_inner);
         for thing in things {
             match thing.what {
-                Retired::BucketPage(page) => self.free_page(Space::Buckets, page, thing, &mut files),
+                Retired::BucketPage(page) => {
+                    self.free_page(Space::Buckets, page, thing, &mut files)
+                }
                 Retired::ValuePage(page) => self.free_page(Space::Values, page, thing, &mut files),
                 Retired::OverflowNumber(number) => self.overflow_numbers.release(number),
                 Retired::ValueNumber(number) => self.value_numbers.release(number),
