@@ -19,9 +19,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use cidstore::{Durability, OpenOptions, Store};
-use cidstore_engine::io::{Disk, OpenMode, OsDisk};
 use cidstore_engine::io::crash::{Choice, CrashImage, CrashModel};
 use cidstore_engine::io::record::{Operation as Change, RecordingDisk};
+use cidstore_engine::io::{Disk, OpenMode, OsDisk};
 use cidstore_testkit::Scratch;
 use cidstore_testkit::content::{assert_store, assert_verified, model_of};
 use cidstore_testkit::history::{History, perform};
