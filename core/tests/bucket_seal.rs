@@ -1,6 +1,6 @@
 //! What `check_sealed` finds: each rule of a sealed page broken by itself, the checksums mended after it,
 //! so that no other check can find it first.
-
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends at the first surprise")]
 #![cfg(not(loom))]
 
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,7 +1,7 @@
 //! Loom: keys that move within their page without a change of content (R4, R6).
 //!
 //! Run with `RUSTFLAGS="--cfg loom" cargo test -p cidstore-core --release --test loom_move`.
-
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends at the first surprise")]
 #![cfg(loom)]
 
 mod loom_support;
