@@ -109,9 +109,12 @@ fn the_checksum_is_checked() {
     assert!(matches!(fault, SealFault::Checksum { index: found, .. } if found == index));
 }
 
+/// A change that makes an entry wrong.
+type Damage = fn(&mut HashEntry);
+
 #[test]
 fn impossible_states_are_found() {
-    let damages: [(u8, fn(&mut HashEntry)); 11] = [
+    let damages: [(u8, Damage); 11] = [
         (LIVE, |entry| entry.state_mask ^= 1),
         (LIVE, |entry| entry.flags ^= 0x80),
         (LIVE, |entry| entry.state_mask = 0),
