@@ -6,7 +6,7 @@
 //! A plant weakens what the shipping code asks of one word; a model that passes with its plant would not
 //! guard the rule. The writer's loads go to a shadow, for loom keeps only the last access to a word when
 //! it looks for races, and a writer always loads what it stored last.
-
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends at the first surprise")]
 #![cfg(loom)]
 
 use std::cell::Cell as StdCell;

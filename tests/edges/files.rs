@@ -233,16 +233,10 @@ fn the_log_of_another_store() {
 #[test]
 fn the_log_of_another_store_beside_a_closed_one() {
     let (other, _) = killed();
-    let (scratch, model) = closed();
+    let (scratch, _) = closed();
     fs::copy(other.log(), scratch.log()).unwrap();
-    let before = scratch.fingerprint();
-    let outcome = buffered().open(scratch.data()).map(drop);
-    assert!(matches!(outcome, Err(Error::WalMismatch { .. })), "{outcome:?}");
-    // A reader of a closed store has no use for a log, whoever it belongs to.
-    let reader = buffered().read_only(true).open(scratch.data()).unwrap();
-    assert_eq!(model_of(&reader), model);
-    drop(reader);
-    assert_eq!(scratch.fingerprint(), before);
+    // A reader of a closed store has no use for a log, but somebody has mixed files up.
+    assert_refused(&scratch, |error| matches!(error, Error::WalMismatch { .. }));
 }
 
 #[test]

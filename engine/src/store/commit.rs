@@ -152,6 +152,7 @@ impl Engine {
     pub(crate) fn commit(&self, write: Write, durability: Durability) -> Result<Outcome> {
         self.check_writable()?;
         self.check_size(&write)?;
+        self.step_back();
         // Those who wait come first: a thread that writes in a loop would starve them.
         let free = if self.queue.is_empty() { self.try_writer() } else { None };
         let outcome = match free {
