@@ -11,4 +11,6 @@ pub use cidstore_core::E;
 pub use cidstore_core::layout;
 pub use cidstore_core::layout::bucket::BucketPage as Bucket;
 pub use cidstore_core::layout::entry::{HashEntry, SpillPointer};
+pub use cidstore_core::layout::table::TablePage as Directory;
+pub use cidstore_core::layout::value::LeafPage as ValueSet;
 pub use cidstore_engine::*;

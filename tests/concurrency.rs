@@ -87,7 +87,7 @@ fn beside(write: impl FnOnce(&dyn Fn() -> bool) + Send, read: impl Fn(u64) + Syn
         write(&timed);
         stop.store(true, Ordering::Relaxed);
         for reader in readers {
-            assert!(reader.join().unwrap() > 1000, "a reader hardly ran");
+            assert!(reader.join().unwrap() >= 100, "a reader did not get on");
         }
     });
 }

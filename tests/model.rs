@@ -20,7 +20,10 @@ use proptest::test_runner::Config;
 /// The smallest log that a store takes: checkpoints come often and the ring wraps.
 const SMALL_LOG_BYTES: u64 = 64 << 10;
 
+/// `cases` runs, or as many as `PROPTEST_CASES` says: the slow tier asks for many more.
 fn config(cases: u32) -> Config {
+    let asked_for = std::env::var_os("PROPTEST_CASES").map(|_| Config::default().cases);
+    let cases = asked_for.unwrap_or(cases);
     // A run is a story of its own: shrinking by dropping operations is all that helps.
     Config { cases, max_shrink_iters: 4000, ..Config::default() }
 }

@@ -1,6 +1,6 @@
 //! The bucket page against an ordered map of ordered sets: random operations of the writer, each
 //! followed by what readers, the page's own counts and a sealed copy say.
-
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends at the first surprise")]
 #![cfg(not(loom))]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -441,7 +441,7 @@ fn a_full_page_builds_and_takes_no_more() {
     }
     let page = empty_page();
     bucket_build::build(&page, &header(), &mut items).unwrap();
-    let writer = BucketWriter::new(&*page);
+    let writer = BucketWriter::new(&page);
     assert_eq!(writer.free_positions(), 0);
     assert_eq!(writer.insert_new(E::new(9, 9), SEED.hash(E::new(9, 9)), E::ZERO), Err(PageFull));
     let mut in_order = Vec::new();

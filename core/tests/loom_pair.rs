@@ -1,7 +1,7 @@
 //! Loom: keys with three and four values, which lie in two entries (R5).
 //!
 //! Run with `RUSTFLAGS="--cfg loom" cargo test -p cidstore-core --release --test loom_pair`.
-
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends at the first surprise")]
 #![cfg(loom)]
 
 mod loom_support;
@@ -94,13 +94,13 @@ const DELETED: &[&[u64]] = &[&[10, 11, 12], &[]];
 #[test]
 fn two_values_become_four() {
     pair(Plant::Sound, None, 1, GROW, GROWN);
-    pair(Plant::Sound, Some(2), 2, GROW, GROWN);
+    pair(Plant::Sound, None, 2, GROW, GROWN);
 }
 
 #[test]
 fn each_entry_loses_a_value() {
     pair(Plant::Sound, None, 1, THIN, THINNED);
-    pair(Plant::Sound, Some(2), 2, THIN, THINNED);
+    pair(Plant::Sound, None, 2, THIN, THINNED);
 }
 
 #[test]
@@ -112,7 +112,7 @@ fn the_second_goes_and_another_comes() {
 #[test]
 fn a_slot_of_the_second_is_refilled() {
     pair(Plant::Sound, None, 1, REFILL, REFILLED);
-    pair(Plant::Sound, Some(2), 2, REFILL, REFILLED);
+    pair(Plant::Sound, Some(3), 2, REFILL, REFILLED);
 }
 
 #[test]

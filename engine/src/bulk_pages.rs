@@ -116,11 +116,6 @@ impl PageWriter<'_> {
     }
 }
 
-/// A bucket that needs a chain: built by the writer once the rest is in place.
-struct Chained {
-    pairs: Vec<Pair>,
-}
-
 /// Loads an empty store: full pages in hash order, straight to the file.
 pub(crate) fn load_empty(
     engine: &Engine,
@@ -140,47 +135,11 @@ pub(crate) fn load_empty(
         run_places: Vec::with_capacity(RUN_PAGES),
         placed: Vec::new(),
     };
-    let mut counts = (0, 0);
-    let mut left_over: Vec<Chained> = Vec::new();
-    let mut part_number = 0_u32;
-    let part_bits = parts.part_bits();
-    let total = parts.pair_count();
-    let written = if total <= SMALL_LOAD {
-        // One stretch from the root, so that a small load makes few pages.
-        let mut all = Vec::with_capacity(total as usize);
-        parts
-            .for_each_sorted(|part| {
-                all.extend(part);
-                Ok(())
-            })
-            .and_then(|()| {
-                step(total);
-                let mut builder = Builder {
-                    state,
-                    pages: &mut pages,
-                    depth_max,
-                    counts: &mut counts,
-                    left_over: &mut left_over,
-                };
-                builder.items_of(&all).and_then(|items| builder.divide(items, 0, 0))
-            })
-    } else {
-        parts.for_each_sorted(|part| {
-            step(part.len() as u64);
-            let prefix = part_number.reverse_bits() >> (u32::BITS - part_bits);
-            part_number += 1;
-            let mut builder = Builder {
-                state,
-                pages: &mut pages,
-                depth_max,
-                counts: &mut counts,
-                left_over: &mut left_over,
-            };
-            let items = builder.items_of(&part)?;
-            builder.divide(items, prefix, part_bits)
-        })
-    };
-    if let Err(error) = written.and_then(|()| pages.flush()) {
+    let mut builder =
+        Builder { state, pages: &mut pages, depth_max, counts: (0, 0), left_over: Vec::new() };
+    let built = builder.build(parts, step);
+    let Builder { counts, left_over, .. } = builder;
+    if let Err(error) = built {
         pages.undo();
         return Err(match error {
             // Value sets are in the pool and unreachable: harmless, but not worth undoing one by one.
@@ -192,10 +151,8 @@ pub(crate) fn load_empty(
     }
     let placed = pages.placed;
     publish(state, checkpointer, &placed, counts);
-    for chained in left_over {
-        for pair in chained.pairs {
-            state.writer.apply(Operation::Insert(pair.key, pair.value))?;
-        }
+    for pair in left_over {
+        state.writer.apply(Operation::Insert(pair.key, pair.value))?;
     }
     Ok(())
 }
@@ -215,11 +172,38 @@ struct Builder<'a, 'b> {
     pages: &'a mut PageWriter<'b>,
     depth_max: u32,
     /// Keys and pairs.
-    counts: &'a mut (u64, u64),
-    left_over: &'a mut Vec<Chained>,
+    counts: (u64, u64),
+    /// Pairs for which a page had no room: the writer chains them once the rest is in place.
+    left_over: Vec<Pair>,
 }
 
 impl Builder<'_, '_> {
+    /// Builds and writes the pages of all parts.
+    fn build(&mut self, parts: Parts, step: &mut dyn FnMut(u64)) -> Result<()> {
+        let (total, part_bits) = (parts.pair_count(), parts.part_bits());
+        if total <= SMALL_LOAD {
+            // One stretch from the root, so that a small load makes few pages.
+            let mut all = Vec::with_capacity(total as usize);
+            parts.for_each_sorted(|part| {
+                all.extend(part);
+                Ok(())
+            })?;
+            step(total);
+            let items = self.items_of(&all)?;
+            self.divide(items, 0, 0)?;
+        } else {
+            let mut part_number = 0_u32;
+            parts.for_each_sorted(|part| {
+                step(part.len() as u64);
+                let prefix = part_number.reverse_bits() >> (u32::BITS - part_bits);
+                part_number += 1;
+                let items = self.items_of(&part)?;
+                self.divide(items, prefix, part_bits)
+            })?;
+        }
+        self.pages.flush()
+    }
+
     /// Groups sorted pairs by key; sets of more than four values go to value pages.
     fn items_of(&mut self, pairs: &[Pair]) -> Result<Vec<Item>> {
         let mut items = Vec::with_capacity(pairs.len());
@@ -258,7 +242,6 @@ impl Builder<'_, '_> {
 
     /// Keys that no allowed split separates: the page gets what it holds, the writer chains the rest.
     fn leave_over(&mut self, mut items: Vec<Item>, prefix: u32, local_depth: u32) -> Result<()> {
-        let mut pairs = Vec::new();
         while bucket_build::needed(&items) > ENTRIES_PER_BUCKET {
             let Some(item) = items.pop() else { break };
             let order = item.hash.0.reverse_bits();
@@ -275,9 +258,9 @@ impl Builder<'_, '_> {
             }
             self.counts.0 -= 1;
             self.counts.1 -= values.len() as u64;
-            pairs.extend(values.into_iter().map(|value| Pair { order, key: item.key, value }));
+            let pairs = values.into_iter().map(|value| Pair { order, key: item.key, value });
+            self.left_over.extend(pairs);
         }
-        self.left_over.push(Chained { pairs });
         self.pages.add(prefix, local_depth, &mut items)
     }
 }

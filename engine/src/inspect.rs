@@ -87,6 +87,10 @@ impl Store {
         let engine = self.engine();
         engine.shared.check_open()?;
         crate::transaction::check_not_nested(engine)?;
+        if engine.shared.checksums.is_some() {
+            // Checks the pages on the way, as every read does then.
+            self.contains_key(key)?;
+        }
         let state = engine.writer();
         let hash = engine.shared.seed.hash(key);
         let Some((place, content)) = state.writer.look_up(key, hash)? else { return Ok(None) };

@@ -7,9 +7,10 @@ use cidstore_core::E;
 use cidstore_core::layout::bucket;
 use cidstore_core::layout::entry::INLINE_VALUES_MAX;
 use cidstore_core::layout::table::Space;
+use cidstore_core::layout::value::INNER_CHILDREN;
 use cidstore_core::protocol::content::Content;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::handle::Store;
 use crate::store::engine::{Engine, WriterState};
 use crate::transaction;
@@ -22,6 +23,8 @@ const TOMBSTONE_PART: u64 = 4;
 const SPARSE_PART: u32 = 4;
 /// A bucket is sorted when more than one in this many of its entries is out of order.
 const UNSORTED_PART: u32 = 4;
+/// Sets above this are compacted in steps.
+const LARGE_SET: u64 = 1 << 12;
 /// Pages that one step may need, beyond those of the sets it rewrites.
 const STEP_PAGES: u64 = 16;
 
@@ -50,17 +53,29 @@ impl Store {
         let engine = self.engine();
         let bytes_before = engine.file_bytes();
         let mut changes = self.merge()? + self.gc()?;
+        let mut large = Vec::new();
         changes += self.each_bucket(|state, index| {
             let mut changed = 0;
-            for (key, _, _) in spilled_keys(state, index)? {
-                changed += u64::from(state.writer.compact_set(key)?);
+            for (key, values, _) in spilled_keys(state, index)? {
+                if values > LARGE_SET {
+                    large.push(key);
+                } else {
+                    changed += u64::from(state.writer.compact_set(key)?);
+                }
             }
             changed += u64::from(sort_bucket(state, index, u32::MAX)?);
             Ok(changed)
         })?;
+        for key in large {
+            self.compact_in_steps(key)?;
+        }
         let mut checkpointer = engine.checkpointer();
         engine.checkpoint_with(&mut checkpointer, false)?;
-        let bytes_after = engine.shrink(&mut checkpointer)?;
+        let bytes_after = match engine.shrink(&mut checkpointer) {
+            // What found no room stays where it is.
+            Err(Error::NoSpace { .. }) => checkpointer.files().end(),
+            shrunk => engine.fail_on_error(shrunk)?,
+        };
         Ok(CompactReport { bytes_before, bytes_after, changes })
     }
 
@@ -156,6 +171,19 @@ impl Store {
         engine.fail_on_error(demoted)
     }
 
+    /// Compacts a large set, giving the writer lock back after each of its lowest inner nodes.
+    fn compact_in_steps(&self, key: E) -> Result<()> {
+        let engine = self.engine();
+        let mut from = Some(E::ZERO);
+        while let Some(bound) = from {
+            engine.check_writable()?;
+            let mut state = engine.writer();
+            engine.reserve_pages(&state, STEP_PAGES + INNER_CHILDREN as u64)?;
+            from = engine.fail_on_error(state.writer.compact_set_step(key, bound))?;
+        }
+        Ok(())
+    }
+
     fn check_maintainable(&self) -> Result<()> {
         transaction::check_not_nested(self.engine())?;
         self.engine().check_writable()
@@ -237,7 +265,14 @@ impl Engine {
         let pages = &state.writer.pages;
         for space in [Space::Buckets, Space::Values] {
             let needed = pages.pages_to_write(space) + more;
-            pages.files().ensure_free(space, needed, &*self.shared.file, &self.shared.regions)?;
+            let mut files = pages.files();
+            let free = files.ensure_free(space, needed, &*self.shared.file, &self.shared.regions);
+            if let Err(error) = free {
+                if !matches!(error, Error::NoSpace { .. }) {
+                    self.shared.mark_failed(&error);
+                }
+                return Err(error);
+            }
         }
         Ok(())
     }

@@ -115,6 +115,7 @@ fn read_bucket<V: View<PAGE_WORDS, W = AtomicU64> + SetView>(
     };
     let mut steps = 0_u64;
     loop {
+        reader.shared.check_bucket(page)?;
         let keys = bucket_keys::keys(view.bucket(page))
             .map_err(|fault| reader.shared.corrupt(format!("bucket page {page}: {fault}")))?;
         for &key in keys.as_slice() {

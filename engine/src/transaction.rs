@@ -191,6 +191,7 @@ impl Store {
         let engine = self.engine();
         check_not_nested(engine)?;
         engine.check_writable()?;
+        engine.step_back();
         let state = engine.writer();
         let mut transaction = Transaction {
             store: self,

@@ -1,6 +1,6 @@
 //! Every public operation as plain data, so that a run can be generated, shrunk, printed and replayed.
 //!
-//! Keys and values are indices into [`universe`](crate::model::universe): few enough that they meet again.
+//! Keys and values are indices into [`crate::model::universe`]: few enough that they meet again.
 
 use std::time::Duration;
 

@@ -225,10 +225,18 @@ fn a_missing_log_is_an_error_after_a_kill() {
 #[test]
 fn the_log_of_another_store() {
     let (other, _) = killed();
-    for (scratch, _) in [closed(), killed()] {
-        fs::copy(other.log(), scratch.log()).unwrap();
-        assert_refused(&scratch, |error| matches!(error, Error::WalMismatch { .. }));
-    }
+    let (scratch, _) = killed();
+    fs::copy(other.log(), scratch.log()).unwrap();
+    assert_refused(&scratch, |error| matches!(error, Error::WalMismatch { .. }));
+}
+
+#[test]
+fn the_log_of_another_store_beside_a_closed_one() {
+    let (other, _) = killed();
+    let (scratch, _) = closed();
+    fs::copy(other.log(), scratch.log()).unwrap();
+    // A reader of a closed store has no use for a log, but somebody has mixed files up.
+    assert_refused(&scratch, |error| matches!(error, Error::WalMismatch { .. }));
 }
 
 #[test]

@@ -6,13 +6,14 @@
 //! cargo xtask bench     the comparison with other stores
 //! ```
 //!
-//! Reading order: [`console`], [`failure`], [`tree`], [`tally`], [`job`], [`system`], [`plan`], [`tidy`], [`tiers`],
+//! Reading order: [`console`], [`failure`], [`tree`], [`tally`], [`job`], [`system`], [`plan`], [`tidy`], [`fuzz`], [`tiers`],
 //! [`arguments`]. A file uses only files before it. Nothing here is part of what a user builds, and it has no
 //! dependencies, so that the first step of a fresh clone compiles in a second.
 
 mod arguments;
 mod console;
 mod failure;
+mod fuzz;
 mod job;
 mod plan;
 mod system;

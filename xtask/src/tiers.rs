@@ -3,6 +3,7 @@
 use std::fs;
 
 use crate::failure::Failure;
+use crate::fuzz;
 use crate::job::Job;
 use crate::plan::{Outcome, Step, Tier};
 use crate::system;
@@ -30,16 +31,16 @@ pub(crate) const STEPS: &[Step] = &[
         doctests,
     ),
     step("rustdoc", Tier::Full, "the documentation builds without a warning", rustdoc),
-    step("features", Tier::Full, "each crate alone with its default features", features),
+    step("features", Tier::Full, "each crate alone, with its default features or none", features),
     step("loom", Tier::Full, "the page protocol under every interleaving", loom),
     step("no_std", Tier::Full, "a program without std looks a key up in an image", no_std),
     step("outside", Tier::Full, "packages outside the workspace: lints and tests", outside),
-    step("ignored", Tier::Slow, "tests marked `#[ignore = \"slow: ...\"]`", ignored),
-    step("proptest", Tier::Slow, "property tests, many more cases", proptest),
+    step("model", Tier::Slow, "random histories against the model, many more of them", model),
+    step("fuzz", Tier::Slow, "fuzz targets with the address sanitizer", fuzz),
 ];
 
-/// Cases a property test runs in the slow tier; the default of proptest is 256.
-const PROPTEST_CASES_SLOW: &str = "8192";
+/// Histories that each model test runs in the slow tier.
+const MODEL_CASES_SLOW: &str = "4096";
 
 const fn step(
     name: &'static str,
@@ -67,38 +68,31 @@ fn clippy(tree: &Tree, tally: &mut Tally) -> Result<Outcome, Failure> {
 }
 
 fn tests(tree: &Tree, tally: &mut Tally) -> Result<Outcome, Failure> {
-    run_tests(tree, tally, &[], None)
-}
-
-/// The slow tests alone: the others ran before.
-fn ignored(tree: &Tree, tally: &mut Tally) -> Result<Outcome, Failure> {
-    let only_ignored: &[&str] =
-        if system::has_nextest() { &["--run-ignored=only"] } else { &["--", "--ignored"] };
-    run_tests(tree, tally, only_ignored, None)
-}
-
-fn proptest(tree: &Tree, tally: &mut Tally) -> Result<Outcome, Failure> {
-    run_tests(tree, tally, &[], Some(("PROPTEST_CASES", PROPTEST_CASES_SLOW)))
-}
-
-fn run_tests(
-    tree: &Tree,
-    tally: &mut Tally,
-    more: &[&str],
-    variable: Option<(&str, &str)>,
-) -> Result<Outcome, Failure> {
     const WHAT: [&str; 3] = ["--workspace", "--all-features", "--no-fail-fast"];
-    let mut job = if system::has_nextest() {
+    let job = if system::has_nextest() {
         Job::cargo_locked(["nextest", "run"]).args(WHAT)
     } else {
         // Doctests are a step of their own.
         Job::cargo_locked(["test"]).args(WHAT).args(["--all-targets"])
     };
-    if let Some((name, value)) = variable {
-        job = job.env(name, value);
-    }
+    count(job.directory(tree.path("")), tally)
+}
+
+/// The longest histories of the store against its model. A run of this length takes more than nextest's patience with a
+/// single test, so libtest runs it.
+fn model(tree: &Tree, tally: &mut Tally) -> Result<Outcome, Failure> {
+    let job = Job::cargo_locked(["test"])
+        .args(["--release", "--package", "cidstore", "--test", "model"])
+        .env("PROPTEST_CASES", MODEL_CASES_SLOW)
+        .env("CARGO_TARGET_DIR", "target/slow")
+        .env("CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS", "true");
+    count(job.directory(tree.path("")), tally)
+}
+
+/// Runs `job`, and takes a run without a single test for a failure.
+fn count(job: Job, tally: &mut Tally) -> Result<Outcome, Failure> {
     let mut counted = Tally::default();
-    let result = job.args(more).directory(tree.path("")).run(&mut counted);
+    let result = job.run(&mut counted);
     *tally += counted;
     result?;
     if counted.passed == 0 {
@@ -124,11 +118,19 @@ fn rustdoc(tree: &Tree, tally: &mut Tally) -> Result<Outcome, Failure> {
     Ok(Outcome::Done)
 }
 
-/// What a user builds has default features only; the other steps switch all of them on.
+/// What a user builds has default features or fewer; the other steps switch all of them on.
 fn features(tree: &Tree, tally: &mut Tally) -> Result<Outcome, Failure> {
-    for package in ["cidstore-core", "cidstore-engine", "cidstore"] {
+    const BUILDS: [&[&str]; 4] = [
+        &["--package", "cidstore-core"],
+        &["--package", "cidstore-engine"],
+        &["--package", "cidstore"],
+        // The store without the command.
+        &["--package", "cidstore", "--no-default-features"],
+    ];
+    for build in BUILDS {
         Job::cargo_locked(["clippy"])
-            .args(["--package", package, "--", "-D", "warnings"])
+            .args(build)
+            .args(["--", "-D", "warnings"])
             .directory(tree.path(""))
             .run(tally)?;
     }
@@ -142,21 +144,14 @@ fn loom(tree: &Tree, tally: &mut Tally) -> Result<Outcome, Failure> {
     if models.is_empty() {
         return Err(Failure::new("core/tests has no loom_*.rs"));
     }
-    let mut counted = Tally::default();
-    let result = Job::cargo_locked(["test"])
-        .args(["--package", "cidstore-core", "--release"])
+    let job = Job::cargo_locked(["test"])
+        .args(["--package", "cidstore-core", "--release", "--no-fail-fast"])
         .args(models.iter().flat_map(|model| ["--test", model]))
         .env("RUSTFLAGS", "--cfg loom")
         .env("CARGO_TARGET_DIR", "target/loom")
         .env("CARGO_PROFILE_RELEASE_LTO", "false")
-        .directory(tree.path(""))
-        .run(&mut counted);
-    *tally += counted;
-    result?;
-    if counted.passed == 0 {
-        return Err(Failure::new("no model was executed"));
-    }
-    Ok(Outcome::Found(counted.to_string()))
+        .env("CARGO_PROFILE_RELEASE_DEBUG", "false");
+    count(job.directory(tree.path("")), tally)
 }
 
 fn loom_models(tree: &Tree) -> Result<Vec<String>, Failure> {
@@ -187,6 +182,14 @@ fn no_std(tree: &Tree, tally: &mut Tally) -> Result<Outcome, Failure> {
         .directory(tree.path("tests/no_std"))
         .run(tally)?;
     Ok(Outcome::Done)
+}
+
+fn fuzz(tree: &Tree, tally: &mut Tally) -> Result<Outcome, Failure> {
+    if fuzz::is_supported() {
+        fuzz::run(tree, tally).map(Outcome::Found)
+    } else {
+        Ok(Outcome::Skipped("set up for x86-64 Linux only".to_owned()))
+    }
 }
 
 fn outside(tree: &Tree, tally: &mut Tally) -> Result<Outcome, Failure> {

@@ -4,7 +4,7 @@
 //! shared memory. Bit `i` of an answer is byte `i % 8` of word `i / 8`, least significant byte first.
 //! [`scalar`] is complete and is the oracle of the siblings, which have the same methods:
 //!
-//! | back end | used by [`Best`] when |
+//! | back end | used when |
 //! |---|---|
 //! | [`avx2`] | the crate is compiled for a processor that has it |
 //! | [`sse2`] | on any other x86-64 |
@@ -50,4 +50,77 @@ pub fn prefetch<T>(word: &T) {
     sse2::prefetch(word);
     #[cfg(not(target_arch = "x86_64"))]
     let _ = word;
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::scalar::Scalar;
+    use super::{Probe, Tags, equal};
+
+    /// One byte at a time.
+    fn naive(tags: &Tags, tag: u8) -> u64 {
+        let bytes = tags.iter().flat_map(|word| word.to_le_bytes());
+        bytes
+            .enumerate()
+            .fold(0, |mask, (position, byte)| mask | u64::from(byte == tag) << position)
+    }
+
+    fn check(tags: &Tags, tag: u8) {
+        let expected = naive(tags, tag);
+        assert_eq!(Scalar.equal(tags, tag), expected, "scalar, {tags:x?}, {tag:02x}");
+        assert_eq!(equal(tags, tag), expected, "best, {tags:x?}, {tag:02x}");
+        #[cfg(target_arch = "x86_64")]
+        {
+            use super::avx2::Avx2;
+            use super::sse2::Sse2;
+
+            assert_eq!(Sse2::new().equal(tags, tag), expected, "sse2, {tags:x?}, {tag:02x}");
+            if let Some(avx2) = Avx2::new() {
+                assert_eq!(avx2.equal(tags, tag), expected, "avx2, {tags:x?}, {tag:02x}");
+            }
+        }
+    }
+
+    /// Each tag, alone at each position among bytes that are all the same other one: 64 * 256 * 256
+    /// would be too many, so the others are those that differ in one bit, and the two extremes.
+    #[test]
+    fn each_position_answers_for_each_tag() {
+        for tag in 0..=255_u8 {
+            let others = (0..8).map(|bit| tag ^ 1 << bit).chain([0, 0xff]).filter(|&o| o != tag);
+            for other in others {
+                check(&[u64::from_le_bytes([other; 8]); 8], tag);
+                for position in 0..64 {
+                    let mut tags = [u64::from_le_bytes([other; 8]); 8];
+                    let shift = position % 8 * 8;
+                    tags[position / 8] &= !(0xff << shift);
+                    tags[position / 8] |= u64::from(tag) << shift;
+                    check(&tags, tag);
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn all_probes_agree(tags: Tags, tag: u8) {
+            check(&tags, tag);
+            check(&tags, tags[3].to_le_bytes()[5]);
+        }
+
+        /// Few different bytes, so that many positions answer.
+        #[test]
+        fn all_probes_agree_on_crowds(
+            bytes in prop::collection::vec(prop_oneof![Just(0_u8), Just(1), Just(0x80), Just(0xff)], 64),
+        ) {
+            let mut tags = Tags::default();
+            for (word, eight) in tags.iter_mut().zip(bytes.chunks_exact(8)) {
+                *word = eight.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte));
+            }
+            for tag in [0, 1, 0x7f, 0x80, 0x81, 0xff] {
+                check(&tags, tag);
+            }
+        }
+    }
 }

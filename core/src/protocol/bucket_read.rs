@@ -5,9 +5,10 @@
 //! instant between call and return. The rules (R1 to R6) are in `docs/design.md`; this file is the
 //! readers' half of them and `bucket_write` the writer's.
 //!
-//! The home position is looked at before the tags, so that a key that lies at home costs one cache
-//! line beside the header. This is sound because a position's meta word alone decides whether it holds
-//! an entry; tags only say where to look, and a miss is concluded from the tags alone.
+//! The home position is looked at first, so that a key that lies there costs one cache line. This is
+//! sound because a position's meta word alone decides whether it holds an entry; tags say where else to
+//! look. All lookups of a key look at the same home, so an entry that is there but whose tag is still to
+//! come is found by all of them or by none.
 
 use core::sync::atomic::Ordering;
 
@@ -60,6 +61,23 @@ pub fn find<W: Word, const WORDS: usize>(
     key: E,
     hash: KeyHash,
 ) -> Result<Found, Fault> {
+    // One latency for both lines, should the key not be at home: in a full page most are not.
+    probe::prefetch(tag_line(page));
+    let home = hash.home(entries_in(WORDS));
+    match look(entry_line(page, home), home, key) {
+        Ok(Some(entry)) if !entry.state.has_second() => Ok(entry.found(home)),
+        // Not at home, in two entries, just changed, or damaged: all that is sorted out there.
+        _ => search(page, key, hash),
+    }
+}
+
+/// Looks at home and wherever the tags point to, until nothing changes meanwhile.
+#[inline(never)]
+fn search<W: Word, const WORDS: usize>(
+    page: &[W; WORDS],
+    key: E,
+    hash: KeyHash,
+) -> Result<Found, Fault> {
     loop {
         match attempt(page, key, hash) {
             Ok(found) => return Ok(found),
@@ -82,29 +100,18 @@ impl From<Fault> for Obstacle {
     }
 }
 
+/// One search, of which a miss is certain only at its end.
 #[inline(always)]
 fn attempt<W: Word, const WORDS: usize>(
     page: &[W; WORDS],
     key: E,
     hash: KeyHash,
 ) -> Result<Found, Obstacle> {
-    let home = hash.home(entries_in(WORDS));
-    match look(entry_line(page, home), home, key)? {
-        Some(entry) if !entry.state.has_second() => Ok(entry.found(home)),
-        Some(entry) => join_second(page, key, hash, home, &entry),
-        None => search(page, key, hash),
-    }
-}
-
-/// Looks wherever the tags point to. Only here a miss is concluded.
-fn search<W: Word, const WORDS: usize>(
-    page: &[W; WORDS],
-    key: E,
-    hash: KeyHash,
-) -> Result<Found, Obstacle> {
     // Acquire: whatever was moved before this count is in the tags that are loaded below.
     let sequence = header_line(page)[SEQUENCE_WORD].load(Ordering::Acquire);
-    for position in candidates(page, hash) {
+    // Home too, even without its tag: an entry there shows from its meta on, to all lookups alike.
+    let home = 1 << hash.home(entries_in(WORDS));
+    for position in Positions(tagged(page, hash) | home) {
         if let Some(entry) = look(entry_line(page, position), position, key)? {
             return if entry.state.has_second() {
                 join_second(page, key, hash, position, &entry)
@@ -138,7 +145,7 @@ fn join_second<W: Word, const WORDS: usize>(
     first: &Primary,
 ) -> Result<Found, Obstacle> {
     let mut joined = None;
-    for candidate in candidates(page, hash) {
+    for candidate in Positions(tagged(page, hash)) {
         if let Some(values) = look_second(entry_line(page, candidate), candidate, key)? {
             joined = Some(first.values.joined(values));
             break;
@@ -153,15 +160,15 @@ fn join_second<W: Word, const WORDS: usize>(
 
 /// The positions whose tag is that of the key.
 #[inline(always)]
-fn candidates<W: Word, const WORDS: usize>(page: &[W; WORDS], hash: KeyHash) -> Positions {
+fn tagged<W: Word, const WORDS: usize>(page: &[W; WORDS], hash: KeyHash) -> u64 {
     let mut tags: Tags = [0; LINE_WORDS];
     // All eight words in a page of full size.
-    for word in 0..entries_in(WORDS).div_ceil(8) {
+    for (tag, word) in tags.iter_mut().zip(tag_line(page)).take(entries_in(WORDS).div_ceil(8)) {
         // Relaxed: the Acquire load before decides which tags must be seen at least, and whoever
         // concludes something from a tag that is not there has an Acquire fence first.
-        tags[word] = tag_line(page)[word].load(Ordering::Relaxed);
+        *tag = word.load(Ordering::Relaxed);
     }
-    Positions(probe::equal(&tags, hash.tag()) & all_positions(WORDS))
+    probe::equal(&tags, hash.tag()) & all_positions(WORDS)
 }
 
 /// The first or only entry of a key, read at one instant.

@@ -5,6 +5,8 @@
 //! the while. Each method leaves the page as it was if it fails, and publishes its change in the order
 //! that rules R1 to R5 of `docs/design.md` ask for; the model checker runs these very methods.
 //!
+//! A page that nobody stores to may be looked at through a writer by anyone.
+//!
 //! A [`Located`] says where a key is as of now; any change of the page uses it up.
 //!
 //! The writer's loads are Relaxed: its own stores are the only ones, and those of earlier holders came
@@ -26,7 +28,8 @@ use crate::layout::bucket::{
     UNSORTED_WORD, entries_in,
 };
 use crate::layout::entry::{
-    EntryFlags, INLINE_VALUES_MAX, KEY_HIGH_WORD, KEY_LOW_WORD, META_WORD, SLOTS_WORD, SpillPointer,
+    ENTRY_WORDS, EntryFlags, HashEntry, INLINE_VALUES_MAX, KEY_HIGH_WORD, KEY_LOW_WORD, META_WORD,
+    SLOTS_WORD, SpillPointer,
 };
 use crate::probe::{self, Tags};
 
@@ -140,6 +143,14 @@ impl<'a, W: Word, const WORDS: usize> BucketWriter<'a, W, WORDS> {
             Some(second) => first.joined(self.values_at(second, at.second_state)),
             None => first,
         })
+    }
+
+    /// The entry at a position below [`entries_in`] as it lies there, dead or live.
+    #[must_use]
+    pub fn entry(&self, position: usize) -> HashEntry {
+        let words: [u64; ENTRY_WORDS] =
+            entry_line(self.page, position).each_ref().map(|word| word.load(Ordering::Relaxed));
+        zerocopy::transmute!(words)
     }
 
     /// Calls `visit` for each key of the page, in the order of positions.
@@ -453,8 +464,9 @@ impl<'a, W: Word, const WORDS: usize> BucketWriter<'a, W, WORDS> {
     /// Positions with this tag; with tag 0 the free ones.
     fn tagged(&self, tag: u8) -> Positions {
         let mut tags: Tags = [0; LINE_WORDS];
-        for word in 0..entries_in(WORDS).div_ceil(8) {
-            tags[word] = tag_line(self.page)[word].load(Ordering::Relaxed);
+        let words = tag_line(self.page).iter().take(entries_in(WORDS).div_ceil(8));
+        for (tag, word) in tags.iter_mut().zip(words) {
+            *tag = word.load(Ordering::Relaxed);
         }
         Positions(probe::equal(&tags, tag) & all_positions(WORDS))
     }

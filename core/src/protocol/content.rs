@@ -1,11 +1,14 @@
 //! [`Content`]: what an entry, or a pair of entries, says about its key.
 
+use core::fmt;
+
 use crate::entity::E;
 use crate::layout::entry::{INLINE_VALUES_MAX, SpillPointer, VALUES_PER_ENTRY};
 
 /// The inline values of a key: at most four, distinct, in no order.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Default)]
 pub struct InlineValues {
+    /// The first `len` are the values; the others mean nothing.
     values: [E; INLINE_VALUES_MAX],
     len: u8,
 }
@@ -32,14 +35,10 @@ impl InlineValues {
     /// The valid ones of an entry's two values: bits 0 and 1 of `slots`.
     #[inline(always)]
     pub(crate) fn of_entry(slots: u8, first: E, second: E) -> Self {
-        let (one, two) = match slots {
-            0 => (E::ZERO, E::ZERO),
-            1 => (first, E::ZERO),
-            2 => (second, E::ZERO),
-            _ => (first, second),
-        };
+        // What lies beyond `len` is never looked at, so the second value needs no choice.
+        let one = if slots & 1 != 0 { first } else { second };
         let len = (slots & 1) + (slots >> 1 & 1);
-        Self { values: [one, two, E::ZERO, E::ZERO], len }
+        Self { values: [one, second, E::ZERO, E::ZERO], len }
     }
 
     /// The values of a primary entry followed by those of its second.
@@ -80,6 +79,12 @@ impl InlineValues {
     #[must_use]
     pub const fn entries(&self) -> usize {
         self.len().div_ceil(VALUES_PER_ENTRY)
+    }
+}
+
+impl fmt::Debug for InlineValues {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.as_slice()).finish()
     }
 }
 

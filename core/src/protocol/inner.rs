@@ -6,6 +6,8 @@
 use core::sync::atomic::Ordering::Relaxed;
 
 use super::extent::kind_of;
+use super::run::as_number;
+use super::search::border;
 use super::value_fault::ValueFault;
 use super::word::Word;
 use crate::entity::E;
@@ -165,15 +167,9 @@ impl<'a, W: Word> Inner<'a, W> {
     #[inline]
     #[must_use]
     pub fn route(&self, value: E) -> usize {
-        let mut from = 0;
-        let mut len = self.child_count;
-        // Invariant: the child lies in `from..from + len`.
-        while len > 1 {
-            let half = len / 2;
-            from += if self.separator(from + half) <= value { half } else { 0 };
-            len -= half;
-        }
-        from
+        let sought = as_number(value);
+        // Child 0 has no separator; each of the others covers what is at or above its own.
+        border(self.child_count - 1, |index| as_number(self.separator(index + 1)) <= sought)
     }
 
     /// Root: values and tombstones in the whole set. Each is exact at some instant; together they need

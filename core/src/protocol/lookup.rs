@@ -142,10 +142,10 @@ pub fn lookup<const WORDS: usize, V: View<WORDS>>(
             Outcome::Answer(answer) => return Ok(answer),
             Outcome::Miss { overflow } => overflow,
         };
-        if overflow != 0 {
-            if let Some(answer) = walk(view, overflow, key, hash)? {
-                return Ok(answer);
-            }
+        if overflow != 0
+            && let Some(answer) = walk(view, overflow, key, hash)?
+        {
+            return Ok(answer);
         }
         // The loads above were Acquire, so the depth is at least as new as the page that was missed in.
         let depth_now = view.depth();

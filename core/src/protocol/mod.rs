@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`word`] (shared memory), `entry` (what an entry's words mean), [`content`],
 //! [`fault`], `draft`, [`bucket_read`], [`bucket_keys`], [`lookup`], [`bucket_write`], [`bucket_build`], [`bucket_seal`];
-//! and for value pages [`value_fault`], [`run`], [`extent`], [`leaf`], [`inner`]. The rules R1 to R7 and V1 to V5
+//! and for value pages [`value_fault`], `search`, [`run`], [`extent`], [`leaf`], [`inner`]. The rules R1 to R7 and V1 to V5
 //! that the comments name are in `docs/design.md`. Nothing here allocates, and nothing is `unsafe`.
 
 pub mod bucket_build;
@@ -19,5 +19,6 @@ pub mod inner;
 pub mod leaf;
 pub mod lookup;
 pub mod run;
+mod search;
 pub mod value_fault;
 pub mod word;

@@ -19,6 +19,7 @@
 
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
+use super::search::border;
 use super::value_fault::ValueFault;
 use super::word::Word;
 use crate::entity::E;
@@ -29,7 +30,7 @@ pub const TOMBSTONE_WORDS: usize = 4;
 /// Most positions of any run: one a tombstone bit.
 pub const POSITIONS_MAX: usize = TOMBSTONE_WORDS * 64;
 
-/// Sorted regions shorter than this are scanned: a scan of two lines beats four mispredicted branches.
+/// Sorted regions shorter than this are scanned: all of them is as quickly looked at as a part.
 const BINARY_SEARCH_MIN: usize = 16;
 
 /// The decoded meta word of a run.
@@ -212,7 +213,10 @@ impl<'a, W: Word> Run<'a, W> {
         let used = self.values.get(..usize::from(meta.count)).unwrap_or_default();
         let sorted = usize::from(meta.sorted);
         let scan_from = if sorted >= BINARY_SEARCH_MIN {
-            let position = lower_bound(used.get(..sorted).unwrap_or_default(), value);
+            let sought = as_number(value);
+            let position = border(sorted, |position| {
+                used.get(position).is_some_and(|words| as_number(load(words)) < sought)
+            });
             let found =
                 used.get(position).is_some_and(|words| position < sorted && load(words) == value);
             if found && !self.is_buried(position) {
@@ -280,14 +284,25 @@ impl<'a, W: Word> Run<'a, W> {
     /// tells how many were copied; what `values` has no room for is left out.
     #[inline]
     pub fn copy(&self, state: &RunState, values: &mut [E]) -> usize {
-        let mut copied = 0;
-        self.for_each(state, |value| {
-            if let Some(slot) = values.get_mut(copied) {
-                *slot = value;
-                copied += 1;
+        let room = values.len();
+        let mut rest = values.iter_mut();
+        for (word, block) in self.values.chunks(64).take(TOMBSTONE_WORDS).enumerate() {
+            let live = state.live_mask(word);
+            let leading = live.trailing_ones() as usize;
+            // The slots second: an iterator that ends takes nothing from the other one.
+            for (words, slot) in block.iter().take(leading).zip(&mut rest) {
+                *slot = load(words);
             }
-        });
-        copied
+            let mut live = live & !mask_below(leading);
+            while live != 0 {
+                let words = block.get(live.trailing_zeros() as usize);
+                if let (Some(words), Some(slot)) = (words, rest.next()) {
+                    *slot = load(words);
+                }
+                live &= live - 1;
+            }
+        }
+        room - rest.len()
     }
 
     /// Whether `value` would extend the sorted region if it were appended next.
@@ -382,27 +397,8 @@ fn store<W: Word>([high, low]: &[W; 2], value: E) {
     low.store(value.low, Relaxed);
 }
 
-/// The first position of `sorted` whose value is not below `value`.
-///
-/// Without a branch that depends on values: each step is one comparison and a conditional move.
-#[inline]
-fn lower_bound<W: Word>(sorted: &[[W; 2]], value: E) -> usize {
-    let sought = as_number(value);
-    let mut from = 0;
-    let mut len = sorted.len();
-    while len > 1 {
-        let half = len / 2;
-        let below =
-            sorted.get(from + half - 1).is_some_and(|words| as_number(load(words)) < sought);
-        from += if below { half } else { 0 };
-        len -= half;
-    }
-    let below = sorted.get(from).is_some_and(|words| as_number(load(words)) < sought);
-    from + usize::from(below)
-}
-
 /// The value as one number: compared in two instructions and no branch.
 #[inline(always)]
-const fn as_number(value: E) -> u128 {
+pub(super) const fn as_number(value: E) -> u128 {
     (value.high as u128) << 64 | value.low as u128
 }

@@ -3,6 +3,8 @@
 //! Each function is a thin, safe cover: it takes borrowed Rust values, makes one call, and turns the
 //! answer into an [`io::Result`]. Policy (fallbacks, error mapping, retries of a lock) is the caller's.
 
+#![allow(unsafe_code)]
+
 use std::ffi::CStr;
 use std::fs::File;
 use std::io;

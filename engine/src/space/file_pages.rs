@@ -61,9 +61,13 @@ impl FilePages {
         true
     }
 
-    /// Makes a taken page free.
+    /// Makes a taken page free. A page that is not taken can only come from tables that were forged; it stays as
+    /// it is.
     pub(crate) fn release(&mut self, page: u32) {
-        debug_assert!(page != 0 && self.is_taken(page), "page {page} freed twice");
+        if page == 0 || page >= self.page_count || !self.is_taken(page) {
+            tracing::error!(page, "a page was given back that nobody had");
+            return;
+        }
         self.taken[page as usize / 64] &= !(1 << (page % 64));
         self.free_count += 1;
     }

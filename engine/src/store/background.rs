@@ -21,6 +21,9 @@ struct Bell {
     rung: Condvar,
 }
 
+/// What a thread does until the store closes.
+type Job = fn(&Bell, &Weak<Engine>);
+
 /// Handle of the threads. They hold the store weakly: dropping the last handle ends them.
 #[derive(Debug, Default)]
 pub(crate) struct Background {
@@ -31,7 +34,7 @@ pub(crate) struct Background {
 impl Background {
     /// Starts the threads of a writable store.
     pub(crate) fn start(engine: &Arc<Engine>) -> Result<()> {
-        let jobs: [(&str, fn(&Bell, &Weak<Engine>)); 2] =
+        let jobs: [(&str, Job); 2] =
             [("cidstore-checkpoint", checkpoint_loop), ("cidstore-sync", sync_loop)];
         for (name, job) in jobs {
             let bell = Arc::clone(&engine.background.bell);

@@ -19,6 +19,7 @@ use cidstore_core::layout::table::Space;
 use super::engine::{Engine, Leading, WriterState};
 use crate::error::{Error, Result};
 use crate::options::Durability;
+use crate::table::shadow::ShadowTable;
 use crate::wal::{Appender, Room};
 use crate::writer::apply::Operation;
 
@@ -27,11 +28,15 @@ const DIRTY_PAGES_DUE: usize = 1 << 18;
 /// Pool pages in use at which writers wait for the checkpoint: 6 GiB in each space.
 const POOL_PAGES_MAX: usize = 3 << 19;
 /// Part of the log that makes a checkpoint due.
-const LOG_PART_DUE: u64 = 3;
+const LOG_PART_DUE: u64 = 2;
 /// Most writes that one group takes, so that the first of it does not wait for ever.
 const GROUP_MAX: usize = 1024;
 /// How long after the last synced write the log says that it was synced.
 const WITNESS_AFTER: Duration = Duration::from_millis(100);
+/// Checkpoints that a group may ask for: one brings the pages down, the next frees what the first replaced.
+const CHECKPOINTS_FOR_ROOM: u32 = 3;
+/// Operations of a batch whose memory is fetched ahead of their turn.
+const APPLY_AHEAD: usize = 8;
 /// Free pages that inserts leave to deletes.
 const DELETE_SLACK_PAGES: u64 = 32;
 
@@ -121,8 +126,8 @@ impl Queue {
 
 /// Why a group cannot be logged yet.
 enum NotYet {
-    /// A checkpoint makes room.
-    NeedsCheckpoint,
+    /// A checkpoint may make room; if it does not, this is the answer.
+    NeedsCheckpoint(Error),
     Refused(Error),
 }
 
@@ -149,6 +154,7 @@ impl Engine {
     pub(crate) fn commit(&self, write: Write, durability: Durability) -> Result<Outcome> {
         self.check_writable()?;
         self.check_size(&write)?;
+        self.step_back();
         // Those who wait come first: a thread that writes in a loop would starve them.
         let free = if self.queue.is_empty() { self.try_writer() } else { None };
         let outcome = match free {
@@ -260,6 +266,7 @@ impl Engine {
         mut answer: impl FnMut(usize, Result<Outcome>),
     ) -> Leading<'a> {
         let mut start = 0;
+        let mut checkpoints = 0;
         while start < group.len() {
             // As many writes as the log takes at once; a large batch goes alone.
             let end = self.end_of_part(group, start);
@@ -273,20 +280,20 @@ impl Engine {
                         answer(start + at, outcome);
                     })
                 }
-                Err(NotYet::NeedsCheckpoint) => {
+                Err(NotYet::NeedsCheckpoint(error)) => {
                     drop(state);
-                    let made = self.make_log_room(part);
+                    let made = self.make_room_by_checkpoint(part);
                     state = self.writer();
-                    if let Err(error) = made {
-                        self.refuse(&mut state, part, error, |at, outcome| {
-                            answer(start + at, outcome)
-                        });
-                    } else {
+                    checkpoints += 1;
+                    if made.is_ok() && checkpoints <= CHECKPOINTS_FOR_ROOM {
                         continue;
                     }
+                    let error = made.err().unwrap_or(error);
+                    self.refuse(&mut state, part, error, |at, outcome| answer(start + at, outcome));
                 }
             }
             start = end;
+            checkpoints = 0;
         }
         self.note_due(&state);
         state
@@ -319,14 +326,9 @@ impl Engine {
             let one = std::slice::from_ref(one);
             match self.prepare(state, one) {
                 Ok(()) => self.log_and_apply(state, one, |_, outcome| answer(at, outcome)),
-                Err(NotYet::Refused(error)) => answer(at, Err(error)),
-                Err(NotYet::NeedsCheckpoint) => answer(
-                    at,
-                    Err(Error::NoSpace {
-                        path: self.settings.wal_path.clone(),
-                        detail: "the log is full until a checkpoint finds space".into(),
-                    }),
-                ),
+                Err(NotYet::Refused(error) | NotYet::NeedsCheckpoint(error)) => {
+                    answer(at, Err(error));
+                }
             }
         }
     }
@@ -348,22 +350,47 @@ impl Engine {
             let in_use = pages.bucket_pool.used_pages().max(pages.value_pool.used_pages());
             let changed = pages.bucket_pool.live_pages().max(pages.value_pool.live_pages());
             if in_use > POOL_PAGES_MAX && changed > DIRTY_PAGES_DUE {
-                return Err(NotYet::NeedsCheckpoint);
+                let detail = "too much memory for changed pages, even after checkpoints".into();
+                let path = self.shared.path.clone();
+                return Err(NotYet::NeedsCheckpoint(Error::NoSpace { path, detail }));
             }
         }
         let slack = if inserts > 0 { DELETE_SLACK_PAGES } else { 0 };
         let buckets = all.min(pages.bucket_count() + inserts / 31) + 4 + slack;
         let values = all.min(pages.value_numbers.used() + 64) + 4 + slack;
-        for (space, expected) in [(Space::Buckets, buckets), (Space::Values, values)] {
-            let needed = pages.pages_to_write(space) + expected;
+        let nodes = [
+            1 << self.shared.tables.depth(),
+            pages.overflow_numbers.end(),
+            pages.value_numbers.end(),
+        ];
+        let tables: u64 = nodes.into_iter().map(ShadowTable::pages_needed_max).sum();
+        let needs = [
+            (Space::Buckets, pages.pages_to_write(Space::Buckets) + buckets),
+            (Space::Values, pages.pages_to_write(Space::Values) + values),
+            (Space::Tables, tables + slack / 8),
+        ];
+        for (space, needed) in needs {
             let mut files = pages.files();
-            files.ensure_free(space, needed, &*self.shared.file, &self.shared.regions)?;
+            let free = files.ensure_free(space, needed, &*self.shared.file, &self.shared.regions);
+            match free {
+                Ok(()) => {}
+                // Changed pages that a checkpoint brings to the file leave as many free behind.
+                Err(error @ Error::NoSpace { .. }) => return Err(NotYet::NeedsCheckpoint(error)),
+                Err(error) => {
+                    self.shared.mark_failed(&error);
+                    return Err(NotYet::Refused(error));
+                }
+            }
         }
         let records = part.iter().map(|(write, _)| write.records()).sum();
         let Some(log) = &mut state.log else { return Err(Error::ReadOnly.into()) };
         match log.reserve(records) {
             Ok(Room::Granted) => Ok(()),
-            Ok(Room::Full) => Err(NotYet::NeedsCheckpoint),
+            Ok(Room::Full) => {
+                let detail = "the log is full until a checkpoint finds space".into();
+                let path = self.settings.wal_path.clone();
+                Err(NotYet::NeedsCheckpoint(Error::NoSpace { path, detail }))
+            }
             Err(error @ (Error::NoSpace { .. } | Error::BatchTooLarge { .. })) => {
                 Err(NotYet::Refused(error))
             }
@@ -374,8 +401,8 @@ impl Engine {
         }
     }
 
-    /// Frees log space and pool pages by checkpoints, unless another thread just did.
-    fn make_log_room(&self, part: &[(&Write, Durability)]) -> Result<()> {
+    /// Frees log space, pool pages and file pages by a checkpoint, unless another thread just did.
+    fn make_room_by_checkpoint(&self, part: &[(&Write, Durability)]) -> Result<()> {
         let mut checkpointer = self.checkpointer();
         let enough = {
             let mut state = self.writer();
@@ -405,7 +432,11 @@ impl Engine {
         let mut last_lsn = 0;
         for (at, ((write, _), lsn)) in part.iter().zip(lsns).enumerate() {
             let mut changed = Ok(0);
-            for &operation in write.operations() {
+            let operations = write.operations();
+            for (at, &operation) in operations.iter().enumerate() {
+                if let Some(ahead) = operations.get(at + APPLY_AHEAD) {
+                    state.writer.prefetch(ahead);
+                }
                 match (state.writer.apply(operation), &mut changed) {
                     (Ok(one), Ok(sum)) => *sum += one,
                     (Err(error), changed) => {

@@ -3,6 +3,7 @@
 //! Lock order: `checkpointer`, then `writer`, then the file layout inside. Readers take none of them.
 
 use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use crate::checkpoint::Checkpointer;
@@ -14,6 +15,9 @@ use crate::store::commit::Queue;
 use crate::wal::{Appender, Wal};
 use crate::writer::apply::Writer;
 
+/// How often a writer yields to those who wait for the lock before it goes on regardless.
+const STEP_BACK_MAX: u32 = 64;
+
 /// An open store.
 #[derive(Debug)]
 pub(crate) struct Engine {
@@ -21,6 +25,8 @@ pub(crate) struct Engine {
     pub(crate) settings: Settings,
     /// Everything that changes pages or the log.
     pub(crate) writer: Mutex<WriterState>,
+    /// How many wait for the lock itself.
+    pub(crate) waiting: AtomicU32,
     /// Who waits to write.
     pub(crate) queue: Queue,
     /// What is on disk. `None` for a store that was opened read-only.
@@ -83,8 +89,22 @@ impl Engine {
     ///
     /// A panic under the lock marks the store as failed (see `commit`), so a poisoned lock adds nothing.
     pub(crate) fn writer(&self) -> Leading<'_> {
+        // Relaxed: a hint that makes writers step back (see `commit`), nothing depends on it.
+        self.waiting.fetch_add(1, Ordering::Relaxed);
         let state = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
         Leading { state: Some(state), queue: &self.queue }
+    }
+
+    /// Lets those go first who wait for the writer lock itself: a snapshot, a checkpoint's cut. The lock is not
+    /// fair, and a thread that writes in a loop would hardly ever leave it to them.
+    pub(crate) fn step_back(&self) {
+        for _ in 0..STEP_BACK_MAX {
+            if self.waiting.load(Ordering::Relaxed) == 0 {
+                return;
+            }
+            std::thread::yield_now();
+        }
     }
 
     /// The writer if nobody has it.

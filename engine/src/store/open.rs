@@ -1,7 +1,7 @@
 //! Opening: create, or check, load, replay, and only then serve.
 
 use std::path::Path;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use cidstore_core::hash::MAX_DEPTH;
@@ -323,6 +323,7 @@ impl Parts {
                 cut_lsn: log.as_ref().map_or(0, Appender::last_lsn),
                 log,
             }),
+            waiting: AtomicU32::new(0),
             queue: Queue::default(),
             checkpointer: Mutex::new(self.checkpointer),
             wal,

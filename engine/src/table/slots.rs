@@ -41,9 +41,11 @@ impl SlotArray {
     #[inline]
     fn slot(&self, index: usize) -> &AtomicU32 {
         assert!(index < SLOTS_MAX, "table slot {index} is out of range");
-        // SAFETY: inside the mapping, which is page aligned and lives as long as `self`; zeros are a
-        // valid AtomicU32.
-        unsafe { self.slots.add(index).as_ref() }
+        // SAFETY: just checked to lie inside the mapping.
+        let slot = unsafe { self.slots.add(index) };
+        // SAFETY: the mapping is page aligned and lives as long as `self`, and any bytes are a valid
+        // AtomicU32.
+        unsafe { slot.as_ref() }
     }
 
     /// The page that a slot names.

@@ -4,8 +4,12 @@
 //! class the pages with free extents, lowest number first so that sets gather in few pages; and the
 //! *quarantine*: extents that are marked as free in their page, but that a reader may still be reading.
 //! Free is what is neither used nor in quarantine. A page whose extents are all free is given back.
+//!
+//! Pages that were there when the store was opened may be discovered at any time, or never: until then
+//! their free extents are not handed out.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::atomic::AtomicU64;
 
 use cidstore_core::layout::entry::SetReference;
 use cidstore_core::layout::value::EXTENT_CAPACITIES;
@@ -24,6 +28,9 @@ type FreeExtents = BTreeMap<u32, u64>;
 pub(crate) struct ExtentAllocator {
     classes: [FreeExtents; EXTENT_CAPACITIES.len()],
     quarantine: HashMap<u32, u64>,
+    /// Numbers that were given back and are not pages of extents again. Until limbo ends they go on naming
+    /// the page, which then looks like one with free extents.
+    given_back: HashSet<u32>,
 }
 
 impl ExtentAllocator {
@@ -38,12 +45,17 @@ impl ExtentAllocator {
             Err(ValueFault::Kind(_)) => return Ok(()),
             Err(fault) => return Err(fault),
         };
-        let class = usize::from(extents.class());
-        let free = full_mask(class) & !extents.used();
-        if let (Some(pages), true) = (self.classes.get_mut(class), free != 0) {
-            pages.insert(logical, free);
+        if !self.given_back.contains(&logical) {
+            let class = usize::from(extents.class());
+            self.set_free(class, logical, self.free_mask(&extents, logical));
         }
         Ok(())
+    }
+
+    /// The extents that are neither used nor in quarantine.
+    fn free_mask(&self, extents: &Extents<'_, AtomicU64>, logical: u32) -> u64 {
+        let waiting = self.quarantine.get(&logical).copied().unwrap_or(0);
+        full_mask(usize::from(extents.class())) & !extents.used() & !waiting
     }
 
     /// An extent of this class, marked as used, of which no reader has a reference. `class` is one that
@@ -54,6 +66,7 @@ impl ExtentAllocator {
             Some((logical, free)) => (*logical, *free),
             None => {
                 let logical = pages.allocate();
+                self.given_back.remove(&logical);
                 let generation = pages.generation();
                 Extents::format(pages.page_mut(logical), class as u8, generation);
                 (logical, full_mask(class))
@@ -106,10 +119,10 @@ impl ExtentAllocator {
         }
         let Ok(extents) = Extents::open(pages.page(set.page)) else { return };
         let class = usize::from(extents.class());
-        let waiting = self.quarantine.get(&set.page).copied().unwrap_or(0);
-        let free = full_mask(class) & !extents.used() & !waiting;
+        let free = self.free_mask(&extents, set.page);
         if free == full_mask(class) {
             self.set_free(class, set.page, 0);
+            self.given_back.insert(set.page);
             pages.retire(set.page);
         } else {
             self.set_free(class, set.page, free);

@@ -97,10 +97,13 @@ enum Retired {
     Extent(SetReference),
 }
 
+/// Looks at the pages between two changes of slots.
+pub(super) type OnSwing = Box<dyn FnMut(&Arena)>;
+
 /// The writer's pages.
 pub(super) struct MockPages {
     /// Called after each change of a slot, the writer stopped in the middle of what it does.
-    pub(super) on_swing: Option<Box<dyn FnMut(&Arena)>>,
+    pub(super) on_swing: Option<OnSwing>,
     pub(super) arena: Arc<Arena>,
     generation: u64,
     free_pages: Vec<u32>,

@@ -39,7 +39,7 @@ pub(crate) use pages::{FreshPage, ValuePages};
 pub(crate) use read::{
     Chunk, LeafCursor, SetView, contains, count, extent_owners, read_all, tombstones,
 };
-pub(crate) use verify::{SetReport, verify};
+pub(crate) use verify::verify;
 
 use tree::Tree;
 
@@ -216,15 +216,6 @@ impl<'a, P: ValuePages> Sets<'a, P> {
         }
     }
 
-    /// Whether the set has the value.
-    ///
-    /// # Errors
-    ///
-    /// [`SetFault`] if the set is damaged.
-    pub(crate) fn contains(&self, set: &SpillPointer, value: E) -> Result<bool, SetFault> {
-        contains(&Current(&*self.pages), set.reference, value)
-    }
-
     /// How many values the set has.
     ///
     /// # Errors
@@ -241,15 +232,6 @@ impl<'a, P: ValuePages> Sets<'a, P> {
     /// [`SetFault`] if the set is damaged.
     pub(crate) fn collect(&self, set: &SpillPointer, values: &mut Vec<E>) -> Result<(), SetFault> {
         read_all(&Current(&*self.pages), set.reference, |chunk| values.extend_from_slice(chunk))
-    }
-
-    /// Checks the whole structure of the set.
-    ///
-    /// # Errors
-    ///
-    /// [`SetFault`] names the first page found wrong.
-    pub(crate) fn verify(&self, owner: E, set: &SpillPointer) -> Result<SetReport, SetFault> {
-        verify(&Current(&*self.pages), owner, set, |_| ())
     }
 }
 

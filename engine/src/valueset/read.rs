@@ -135,12 +135,36 @@ pub(crate) fn read_all<V: SetView>(
     reference: u64,
     mut each: impl FnMut(&[E]),
 ) -> Result<(), SetFault> {
+    if let Place::Small { page, extent: index } = Place::of(reference)? {
+        let run = extent(view, page, index)?.run();
+        read_small(run, &run.state().map_err(at(page))?, each);
+        return Ok(());
+    }
     let mut cursor = LeafCursor::new(reference);
     let mut chunk = Chunk::new();
     while cursor.next(view, &mut chunk)? {
         each(chunk.values());
     }
     Ok(())
+}
+
+/// Most sets are small, and a [`Chunk`] takes longer to clear than most of them take to read.
+fn read_small(run: Run<'_, AtomicU64>, state: &RunState, mut each: impl FnMut(&[E])) {
+    let mut values = [E::ZERO; 32];
+    let mut count = 0;
+    run.for_each(state, |value| {
+        if count == values.len() {
+            each(&values);
+            count = 0;
+        }
+        if let Some(slot) = values.get_mut(count) {
+            *slot = value;
+            count += 1;
+        }
+    });
+    if let Some(rest @ [_, ..]) = values.get(..count) {
+        each(rest);
+    }
 }
 
 /// Values of one extent or leaf, as they were at one instant.
@@ -237,7 +261,7 @@ impl LeafCursor {
                 Next::From(bound) => self.start(view, bound, chunk)?,
                 Next::Leaf(logical, bound) => {
                     // The chain led here, so the leaf has nothing below its bound.
-                    take(logical, &leaf(view, logical)?, bound, None, chunk)?
+                    take((logical, leaf(view, logical)?), bound, None, chunk)?
                 }
             };
         }
@@ -253,18 +277,14 @@ impl LeafCursor {
                 chunk.fill(run, &run.state().map_err(at(page))?, floor);
                 Ok(Next::End)
             }
-            Place::Large { root } => {
-                let (logical, leaf) = find_leaf(view, root, bound)?;
-                take(logical, &leaf, bound, floor, chunk)
-            }
+            Place::Large { root } => take(find_leaf(view, root, bound)?, bound, floor, chunk),
         }
     }
 }
 
 /// Takes the values from `floor` on of a leaf that covers `bound`, and tells what comes next.
 fn take(
-    logical: u32,
-    leaf: &Leaf<'_, AtomicU64>,
+    (logical, leaf): (u32, Leaf<'_, AtomicU64>),
     bound: E,
     floor: Option<E>,
     chunk: &mut Chunk,

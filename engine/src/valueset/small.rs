@@ -11,7 +11,7 @@ use cidstore_core::protocol::value_fault::ValueFault;
 use super::pages::ValuePages;
 use super::{Insert, SetFault, Sets, at, plus, pointer};
 
-/// Appends to an unsorted extent say nothing about the sorted count, so it is read from the page.
+/// The sorted count as the page has it: an append may have extended it or not.
 fn sorted_count(extent: &Extent<'_, AtomicU64>) -> Result<u32, ValueFault> {
     Ok(u32::from(extent.run().meta()?.sorted))
 }

@@ -9,6 +9,7 @@ use cidstore_core::hash::KeyHash;
 use cidstore_core::layout::entry::{INLINE_VALUES_MAX, SetReference, SpillPointer};
 use cidstore_core::protocol::bucket_write::{Added, BucketWriter, Removed};
 use cidstore_core::protocol::content::Content;
+use cidstore_core::protocol::lookup;
 
 use super::buckets::Place;
 use super::pages::Pages;
@@ -47,6 +48,14 @@ impl Writer {
 
     pub(crate) fn sets(&mut self) -> Sets<'_, Pages> {
         Sets::new(&mut self.pages, &mut self.extents)
+    }
+
+    /// Asks for the memory that an operation will touch first: a batch does so a few operations ahead.
+    pub(crate) fn prefetch(&self, operation: &Operation) {
+        let (Operation::Insert(key, _)
+        | Operation::DeleteValue(key, _)
+        | Operation::DeleteKey(key)) = operation;
+        lookup::prefetch(&self.shared().view(), self.shared().seed.hash(*key));
     }
 
     /// Applies one operation; answers how many pairs came or went.
@@ -302,6 +311,18 @@ impl Writer {
                 self.sets().retire_set(key, &pointer).map_err(|f| self.set_fault(f))?;
             }
             return Ok(compacted.is_some());
+        }
+    }
+
+    /// Compacts the part of a large set that begins at `bound`; answers where the next part begins.
+    pub(crate) fn compact_set_step(&mut self, key: E, bound: E) -> Result<Option<E>> {
+        let hash = self.shared().seed.hash(key);
+        match self.look_up(key, hash)? {
+            Some((_, Content::Spilled(pointer))) => {
+                let next = self.sets().compact_step(key, &pointer, bound);
+                next.map_err(|fault| self.set_fault(fault))
+            }
+            _ => Ok(None),
         }
     }
 

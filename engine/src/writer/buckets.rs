@@ -76,9 +76,8 @@ impl Pages {
         for link in self.chain(index) {
             let page = self.link_page(link);
             let found = BucketWriter::new(self.bucket(page)).locate(key, hash);
-            match found.map_err(|fault| self.bucket_fault(page, fault))? {
-                Some(located) => return Ok(Some(Place { link, located })),
-                None => {}
+            if let Some(located) = found.map_err(|fault| self.bucket_fault(page, fault))? {
+                return Ok(Some(Place { link, located }));
             }
         }
         Ok(None)

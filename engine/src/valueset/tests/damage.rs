@@ -126,16 +126,16 @@ fn verify_finds_every_flip_that_matters() {
         verify(view, KEY, &set, |page| own.push(page)).unwrap();
         for logical in own {
             let page = view.value_page(logical).unwrap();
-            for word in 0..512 {
-                let now = page[word].load(Relaxed);
-                page[word].store(now ^ 1 << (word % 64), Relaxed);
+            for (word, cell) in page.iter().enumerate() {
+                let now = cell.load(Relaxed);
+                cell.store(now ^ 1 << (word % 64), Relaxed);
                 let mut values = Vec::new();
                 let read = read_all(view, set.reference, |chunk| values.extend_from_slice(chunk));
                 values.sort_unstable();
                 let is_wrong = read.is_err() || !values.iter().eq(&keys.model[&KEY]);
                 let found = verify(view, KEY, &set, |_| ());
                 assert!(!is_wrong || found.is_err(), "page {logical}, word {word}");
-                page[word].store(now, Relaxed);
+                cell.store(now, Relaxed);
             }
         }
     }

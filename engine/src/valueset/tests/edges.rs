@@ -165,6 +165,37 @@ fn free_extents_are_found_again_after_open() {
 }
 
 #[test]
+fn late_discovery_leaves_alone_what_readers_may_hold() {
+    use crate::valueset::ValuePages;
+    let mut keys = Keys::new(64);
+    // Two pages; after the open nothing is known of their extents.
+    for key in 0..42 {
+        keys.create(E::from(key), &[E::from(key)]);
+    }
+    keys.alloc = Default::default();
+    let arena = keys.pages.arena.clone();
+    arena.pin(0);
+    let old = (0..30).map(|key| keys.sets[&E::from(key)].reference).collect::<Vec<_>>();
+    // All of the first page goes, and some of the second: the first is given back under another reader.
+    (0..21).for_each(|key| keys.remove_key(E::from(key)));
+    keys.advance();
+    arena.unpin(0);
+    keys.advance();
+    arena.pin(0);
+    (21..30).for_each(|key| keys.remove_key(E::from(key)));
+    keys.advance();
+    for logical in 1..=4 {
+        keys.alloc.discover(logical, keys.pages.page(logical)).unwrap();
+    }
+    for key in 100..120 {
+        keys.create(E::from(key), &[E::from(key)]);
+        assert!(!old.contains(&keys.sets[&E::from(key)].reference));
+    }
+    arena.unpin(0);
+    keys.check();
+}
+
+#[test]
 fn sparse_pages_can_be_emptied() {
     let mut keys = Keys::new(256);
     for key in 0..400 {

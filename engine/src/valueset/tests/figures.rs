@@ -17,6 +17,11 @@ fn each(count: u64, mut call: impl FnMut(u64)) -> f64 {
     start.elapsed().as_nanos() as f64 / count as f64
 }
 
+/// Nanoseconds that each call takes in the quietest of some rounds.
+fn least(mut call: impl FnMut(u64)) -> f64 {
+    (0..7).map(|_| each(200_000, &mut call)).fold(f64::MAX, f64::min)
+}
+
 /// Inserts without the model.
 fn insert(keys: &mut Keys, value: E) {
     let set = keys.sets[&KEY];
@@ -54,22 +59,23 @@ fn figures(name: &str, size: u64, value: fn(u64) -> E) {
     let reference = keys.sets[&KEY].reference;
     let view = keys.pages.arena.clone();
     let order = |index: u64| index.wrapping_mul(0x9e37_79b9_7f4a_7c15) % size;
-    let hit = each(1_000_000, |index| {
+    let hit = least(|index| {
         assert!(black_box(contains(&*view, reference, value(order(index)))).unwrap());
     });
-    let miss = each(1_000_000, |index| {
+    let miss = least(|index| {
         let value = value(order(index));
         let absent = E::new(value.high, value.low ^ 1 << 63);
         assert!(!black_box(contains(&*view, reference, absent)).unwrap());
     });
     let walk = |keys: &Keys| {
         let mut sum = 0_u64;
-        let nanos = each(rounds.max(20), |_| {
+        let mut walk = |_| {
             read_all(&*view, keys.sets[&KEY].reference, |chunk| {
                 sum = chunk.iter().fold(sum, |sum, value| sum.wrapping_add(value.low));
             })
             .unwrap();
-        });
+        };
+        let nanos = (0..7).map(|_| each(rounds.max(5), &mut walk)).fold(f64::MAX, f64::min);
         black_box(sum);
         nanos / size as f64
     };

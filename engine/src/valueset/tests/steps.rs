@@ -65,7 +65,7 @@ impl Readers {
                     let found = contains(&late(old_loads), self.reference, value);
                     assert_eq!(found, Ok(true), "{value:?} after {old_loads} late loads");
                 }
-                if self.swings.get() % 8 == 0 {
+                if self.swings.get().is_multiple_of(8) {
                     self.walk(&late(old_loads));
                 }
             }
