@@ -195,6 +195,13 @@ impl Scan {
         Cursor(if self.walk.found.is_empty() { self.walk.position } else { self.walk.bucket })
     }
 
+    /// True between two buckets: what was answered lies before [`Self::cursor`], all else at or after it, so that
+    /// going on from there repeats nothing.
+    #[must_use]
+    pub fn is_between_buckets(&self) -> bool {
+        self.walk.found.is_empty()
+    }
+
     fn step(&mut self) -> Result<Option<(E, E)>> {
         loop {
             match self.walk.found.pop_front() {

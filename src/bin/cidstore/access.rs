@@ -1,5 +1,8 @@
 //! Opening a store the way each kind of command needs it.
 
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
 use cidstore::{Error, OpenOptions, Store};
 
 use crate::args::StoreArgs;
@@ -22,6 +25,18 @@ pub(crate) fn open_to_change(args: &StoreArgs) -> Outcome<Store> {
 /// Opens a store, or creates it.
 pub(crate) fn open_or_create(args: &StoreArgs) -> Outcome<Store> {
     Ok(options(args).create(true).open(&args.store)?)
+}
+
+/// Where the log of a store lies.
+pub(crate) fn wal_path(args: &StoreArgs) -> PathBuf {
+    args.wal.clone().unwrap_or_else(|| wal_beside(&args.store))
+}
+
+/// Where the log of a store lies unless told otherwise.
+pub(crate) fn wal_beside(store: &Path) -> PathBuf {
+    let mut wal = OsString::from(store);
+    wal.push("-wal");
+    PathBuf::from(wal)
 }
 
 fn options(args: &StoreArgs) -> OpenOptions {

@@ -198,7 +198,7 @@ pub(crate) struct ScanArgs {
     /// Print keys only
     #[arg(long, conflicts_with_all = ["limit", "from"])]
     pub(crate) keys: bool,
-    /// Stop at the first bucket boundary after this many pairs, and tell where to go on
+    /// Stop at the end of the bucket in which this many pairs are reached, and tell where to go on
     #[arg(long, value_name = "PAIRS")]
     pub(crate) limit: Option<u64>,
     /// Go on from where a scan with --limit stopped

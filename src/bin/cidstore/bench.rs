@@ -6,11 +6,12 @@
 //! memory file system, what waits for the disk costs nothing.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use cidstore::{E, Store};
 
+use crate::access::wal_beside;
 use crate::args::BenchArgs;
 use crate::crash::{Plan, kill_in_the_middle};
 use crate::failure::{Failure, Outcome};
@@ -226,9 +227,7 @@ fn file_bytes(path: &Path) -> Outcome<f64> {
 
 /// Gives the space back before the next measurement.
 fn remove_store(path: &Path) -> Outcome {
-    let mut wal = path.to_owned().into_os_string();
-    wal.push("-wal");
-    for file in [path.to_owned(), PathBuf::from(wal)] {
+    for file in [path.to_owned(), wal_beside(path)] {
         fs::remove_file(&file).map_err(Failure::io(&file, "remove"))?;
     }
     Ok(())

@@ -5,7 +5,6 @@
 //! created goes away again. Names are in the dictionary before the pairs that use them are published:
 //! a crash in between leaves names too many, which is harmless.
 
-use std::ffi::OsString;
 use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -13,7 +12,7 @@ use std::time::{Duration, Instant};
 use cidstore::{BulkLoaded, BulkLoader, E, Store};
 use indicatif::ProgressBar;
 
-use crate::access::open_or_create;
+use crate::access::{open_or_create, wal_path};
 use crate::args::{LoadArgs, StoreArgs};
 use crate::failure::{Failure, Outcome};
 use crate::ids::IdForm;
@@ -161,13 +160,8 @@ fn refused(file: &str, failure: ReadFailure) -> Failure {
 /// The files go while the store is open and locked: nobody else can have it, or get it. What can't be
 /// removed is an empty store, which does no harm, so the failure that led here stays the one to tell.
 fn discard(args: &StoreArgs, store: &Store) {
-    let wal = args.wal.clone().unwrap_or_else(|| {
-        let mut wal = OsString::from(&args.store);
-        wal.push("-wal");
-        PathBuf::from(wal)
-    });
     let _ = fs::remove_file(&args.store);
-    let _ = fs::remove_file(wal);
+    let _ = fs::remove_file(wal_path(args));
     let _ = store.close();
 }
 

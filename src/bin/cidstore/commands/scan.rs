@@ -42,23 +42,20 @@ fn print_keys(store: &Store, names: &Names, output: &mut Output) -> Outcome {
 
 fn print_pairs(args: &ScanArgs, store: &Store, names: &Names, output: &mut Output) -> Outcome {
     let mut scan = store.scan(Cursor(args.from.unwrap_or(0)));
-    let limit = args.limit.unwrap_or(u64::MAX);
     let mut printed = 0;
-    let mut bucket = scan.cursor();
     let mut next = None;
     while let Some(pair) = scan.next() {
         let (key, value) = pair?;
-        if printed >= limit && scan.cursor() != bucket {
-            // This pair is the first of another bucket: the next scan starts with it.
-            next = Some(scan.cursor());
-            break;
-        }
-        bucket = scan.cursor();
-        printed += 1;
         if output.is_json() {
             output.record(&Record::Pair { key: id(key, names), value: id(value, names) })?;
         } else {
             output.line(format_args!("{}\t{}", text(key, names), text(value, names)))?;
+        }
+        printed += 1;
+        let enough = args.limit.is_some_and(|limit| printed >= limit);
+        if enough && scan.is_between_buckets() {
+            next = Some(scan.cursor());
+            break;
         }
     }
     if args.limit.is_some() {

@@ -1,8 +1,10 @@
 //! `stat`: counts and sizes.
 
+use std::fs;
+
 use cidstore::Stats;
 
-use crate::access::open_to_read;
+use crate::access::{open_to_read, wal_path};
 use crate::args::StoreArgs;
 use crate::failure::Outcome;
 use crate::output::{Output, Record};
@@ -10,8 +12,12 @@ use crate::units::{Align, Table, bytes, count, significant};
 
 pub(crate) fn run(args: &StoreArgs, output: &mut Output) -> Outcome {
     let store = open_to_read(args)?;
-    let stats = store.stats();
+    let mut stats = store.stats();
     store.close()?;
+    if stats.wal_bytes == 0 {
+        // A read-only open leaves the log alone, and so does not know its size.
+        stats.wal_bytes = fs::metadata(wal_path(args)).map_or(0, |metadata| metadata.len());
+    }
     if output.is_json() { output.record(&record(&stats)) } else { print(&stats, output) }
 }
 

@@ -14,6 +14,7 @@ use cidstore::layout::entry::INLINE_VALUES_MAX;
 use cidstore::{E, Store};
 
 use self::graph::{Graph, NEEDED_BY};
+use crate::access::wal_beside;
 use crate::args::DemoArgs;
 use crate::crash::{Plan, kill_in_the_middle};
 use crate::failure::{Failure, Outcome};
@@ -266,7 +267,7 @@ fn sizes(path: &Path, store: Store, report: &mut Report<'_>) -> Outcome {
         fs::metadata(path).map(|metadata| metadata.len()).map_err(Failure::io(path, "read"))
     };
     let file = size(path)?;
-    let wal = size(&path.with_file_name(format!("{FILE}-wal")))?;
+    let wal = size(&wal_beside(path))?;
     let names = size(Dictionary::beside(path).path())?;
     let per_pair = |size: u64| format!("{} bytes a pair", significant(size as f64 / pairs as f64));
     let mut table = Table::new(&[Align::Left, Align::Right, Align::Left]);
