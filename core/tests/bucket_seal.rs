@@ -2,6 +2,7 @@
 //! so that no other check can find it first.
 
 #![cfg(not(loom))]
+#![expect(clippy::unwrap_used, reason = "a helper of a test fails the test")]
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -111,7 +112,8 @@ fn the_checksum_is_checked() {
 
 #[test]
 fn impossible_states_are_found() {
-    let damages: [(u8, fn(&mut HashEntry)); 11] = [
+    type Damage = fn(&mut HashEntry);
+    let damages: [(u8, Damage); 11] = [
         (LIVE, |entry| entry.state_mask ^= 1),
         (LIVE, |entry| entry.flags ^= 0x80),
         (LIVE, |entry| entry.state_mask = 0),

@@ -3,6 +3,7 @@
 //! Run with `RUSTFLAGS="--cfg loom" cargo test -p cidstore-core --release --test loom_move`.
 
 #![cfg(loom)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a helper of a test fails the test")]
 
 mod loom_support;
 
@@ -105,24 +106,28 @@ fn moves<const WORDS: usize>(plant: Plant, preemptions: Option<usize>, start: St
     });
 }
 
+/// Complete. 480,000 executions at home and 250,000 behind it, 29 s.
 #[test]
 fn inline_values_become_a_set() {
     moves::<FOUR>(Plant::Sound, None, Start::Home(0), Move::Promote);
     moves::<FOUR>(Plant::Sound, None, Start::Behind(1), Move::Promote);
 }
 
+/// Complete. 240 executions at home and 4,700 behind it, below 1 s.
 #[test]
 fn a_set_becomes_inline_values() {
     moves::<FOUR>(Plant::Sound, None, Start::Home(0), Move::Demote);
     moves::<FOUR>(Plant::Sound, None, Start::Behind(1), Move::Demote);
 }
 
+/// Complete at home, 290,000 executions; at most three preemptions behind it, 5,100. 9 s.
 #[test]
 fn a_set_moves_and_its_position_is_reused() {
     moves::<FOUR>(Plant::Sound, None, Start::Home(0), Move::RelocateAndReuse);
     moves::<FOUR>(Plant::Sound, Some(3), Start::Behind(1), Move::RelocateAndReuse);
 }
 
+/// At most three preemptions. 7,600 executions, below 1 s.
 #[test]
 fn a_set_moves_to_another_tag_word() {
     moves::<NINE>(Plant::Sound, Some(3), Start::Behind(7), Move::RelocateAndReuse);
@@ -133,7 +138,7 @@ fn a_set_moves_to_another_tag_word() {
 #[should_panic(expected = "false miss")]
 fn caught_kill_before_count() {
     let plant = Plant::Delay { word: SEQUENCE_WORD, by: 1 };
-    moves::<FOUR>(plant, None, Start::Behind(1), Move::RelocateAndReuse);
+    moves::<FOUR>(plant, Some(3), Start::Behind(1), Move::RelocateAndReuse);
 }
 
 /// The count of moves shows before the new place does.
@@ -141,14 +146,14 @@ fn caught_kill_before_count() {
 #[should_panic(expected = "false miss")]
 fn caught_count_without_release() {
     let plant = Plant::RelaxStores { word: SEQUENCE_WORD };
-    moves::<FOUR>(plant, None, Start::Behind(1), Move::RelocateAndReuse);
+    moves::<FOUR>(plant, Some(3), Start::Behind(1), Move::RelocateAndReuse);
 }
 
 #[test]
 #[should_panic(expected = "false miss")]
 fn caught_count_loaded_without_acquire() {
     let plant = Plant::RelaxLoads { word: SEQUENCE_WORD };
-    moves::<FOUR>(plant, None, Start::Behind(1), Move::RelocateAndReuse);
+    moves::<FOUR>(plant, Some(3), Start::Behind(1), Move::RelocateAndReuse);
 }
 
 /// The old place dies before the tags show the new one.
@@ -156,7 +161,7 @@ fn caught_count_loaded_without_acquire() {
 #[should_panic(expected = "false miss")]
 fn caught_kill_before_the_new_tag() {
     let plant = Plant::Delay { word: TAGS_WORD, by: 2 };
-    moves::<FOUR>(plant, None, Start::Behind(1), Move::RelocateAndReuse);
+    moves::<FOUR>(plant, Some(3), Start::Behind(1), Move::RelocateAndReuse);
 }
 
 /// The old tag is seen cleared, but not what came before.
@@ -164,7 +169,7 @@ fn caught_kill_before_the_new_tag() {
 #[should_panic(expected = "false miss")]
 fn caught_tag_cleared_without_release() {
     let plant = Plant::RelaxStores { word: TAGS_WORD + 1 };
-    moves::<NINE>(plant, None, Start::Behind(7), Move::RelocateAndReuse);
+    moves::<NINE>(plant, Some(3), Start::Behind(7), Move::RelocateAndReuse);
 }
 
 /// The old tag is seen cleared, or the old position reused, but not the count that came before.
@@ -172,5 +177,5 @@ fn caught_tag_cleared_without_release() {
 #[should_panic(expected = "false miss")]
 fn caught_count_looked_at_again_without_fence() {
     let plant = Plant::NoFenceBefore { word: SEQUENCE_WORD };
-    moves::<NINE>(plant, None, Start::Behind(7), Move::RelocateAndReuse);
+    moves::<NINE>(plant, Some(3), Start::Behind(7), Move::RelocateAndReuse);
 }
