@@ -1,3 +1,14 @@
-//! An embedded, durable, concurrent hash multimap: 128-bit keys to sets of 128-bit values.
+#![doc = include_str!("../README.md")]
+//!
+//! # Where to start
+//!
+//! [`Store`] is the whole synchronous face: open one, then insert, get, scan. [`E`] is what keys and
+//! values are. [`Error`] names what can go wrong. The module [`layout`] has the bytes of a page, for
+//! those who want to look into a file.
+#![deny(unsafe_code)]
+
 pub use cidstore_core::E;
+pub use cidstore_core::layout;
+pub use cidstore_core::layout::bucket::BucketPage as Bucket;
+pub use cidstore_core::layout::entry::{HashEntry, SpillPointer};
 pub use cidstore_engine::*;

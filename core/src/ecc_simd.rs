@@ -6,8 +6,8 @@
 #![allow(unsafe_code)]
 
 use core::arch::x86_64::{
-    __m128i, _mm_and_si128, _mm_cmpeq_epi8, _mm_cmpeq_epi16, _mm_cvtsi64_si128, _mm_loadu_si128,
-    _mm_movemask_epi8, _mm_packs_epi16, _mm_set1_epi8, _mm_setzero_si128, _mm_shuffle_epi8,
+    __m128i, _mm_and_si128, _mm_cmpeq_epi8, _mm_cmpeq_epi16, _mm_cvtsi64_si128, _mm_movemask_epi8,
+    _mm_packs_epi16, _mm_set_epi64x, _mm_set1_epi8, _mm_setzero_si128, _mm_shuffle_epi8,
     _mm_srli_epi16, _mm_unpacklo_epi16, _mm_unpacklo_epi32, _mm_unpacklo_epi64, _mm_xor_si128,
 };
 
@@ -15,10 +15,10 @@ use crate::ecc::{PageCheck, syndrome};
 use crate::layout::bucket::{BucketPage, ENTRIES_PER_BUCKET};
 use crate::layout::entry::{ENTRY_WORDS, HashEntry, META_WORD};
 
-/// The syndromes of the bytes `0..16`.
-const LOWER: [u8; 16] = syndromes(0);
-/// The syndromes of the bytes `0x00, 0x10 .. 0xf0`.
-const UPPER: [u8; 16] = syndromes(4);
+/// The syndromes of the bytes `0..16`, the first lowest.
+const LOWER: u128 = u128::from_le_bytes(syndromes(0));
+/// The syndromes of the bytes `0x00, 0x10 .. 0xf0`, the first lowest.
+const UPPER: u128 = u128::from_le_bytes(syndromes(4));
 
 const fn syndromes(shift: u32) -> [u8; 16] {
     let mut table = [0; 16];
@@ -78,9 +78,9 @@ fn check_eight(entries: &[HashEntry]) -> (u64, u64) {
     let codes = _mm_unpacklo_epi64(abcd, efgh);
 
     let halves = _mm_set1_epi8(15);
-    let lower = _mm_shuffle_epi8(load(&LOWER), _mm_and_si128(codes, halves));
+    let lower = _mm_shuffle_epi8(load(LOWER), _mm_and_si128(codes, halves));
     let upper = _mm_and_si128(_mm_srli_epi16::<4>(codes), halves);
-    let syndromes = _mm_xor_si128(lower, _mm_shuffle_epi8(load(&UPPER), upper));
+    let syndromes = _mm_xor_si128(lower, _mm_shuffle_epi8(load(UPPER), upper));
 
     // Odd parity of the byte is a single error; even parity with a syndrome is a double one.
     let zero = _mm_setzero_si128();
@@ -98,7 +98,6 @@ fn any_of_two(lanes: __m128i) -> u64 {
 }
 
 #[target_feature(enable = "ssse3")]
-fn load(table: &[u8; 16]) -> __m128i {
-    // SAFETY: the reference is to 16 readable bytes, and the load needs no alignment.
-    unsafe { _mm_loadu_si128(table.as_ptr().cast()) }
+fn load(table: u128) -> __m128i {
+    _mm_set_epi64x(((table >> 64) as u64).cast_signed(), (table as u64).cast_signed())
 }

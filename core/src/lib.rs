@@ -13,6 +13,7 @@ pub mod ecc;
 mod ecc_simd;
 pub mod entity;
 pub mod hash;
+pub mod image;
 pub mod layout;
 pub mod probe;
 pub mod protocol;

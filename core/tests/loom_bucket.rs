@@ -1,9 +1,8 @@
 //! Loom: entries and values that come, go and are replaced in place, under a reader (R1, R2, R3).
 //!
 //! Run with `RUSTFLAGS="--cfg loom" cargo test -p cidstore-core --release --test loom_bucket`.
-
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends at the first surprise")]
 #![cfg(loom)]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a helper of a test fails the test")]
 
 mod loom_support;
 

@@ -5,9 +5,8 @@
 //! to the engine, so the models do here, in a few stores, what the engine has to do in that order.
 //!
 //! Run with `RUSTFLAGS="--cfg loom" cargo test -p cidstore-core --release --test loom_lookup`.
-
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends at the first surprise")]
 #![cfg(loom)]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a helper of a test fails the test")]
 
 mod loom_support;
 

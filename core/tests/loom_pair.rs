@@ -1,9 +1,8 @@
 //! Loom: keys with three and four values, which lie in two entries (R5).
 //!
 //! Run with `RUSTFLAGS="--cfg loom" cargo test -p cidstore-core --release --test loom_pair`.
-
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends at the first surprise")]
 #![cfg(loom)]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a helper of a test fails the test")]
 
 mod loom_support;
 

@@ -7,9 +7,8 @@
 //! `find`, which alone could not tell: the versions of a page built anew begin again.
 //!
 //! Run with `RUSTFLAGS="--cfg loom" cargo test -p cidstore-core --release --test loom_retire`.
-
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends at the first surprise")]
 #![cfg(loom)]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a helper of a test fails the test")]
 
 mod loom_support;
 

@@ -1,9 +1,56 @@
-//! The storage engine of CIDStore.
+//! The storage engine of CIDStore: files, memory maps, threads.
 //!
-//! [`Store`] is the whole public face; start there.
+//! [`Store`] is the public face; start there. Users take it from the `cidstore` facade crate.
+//!
+//! # Reading order
+//!
+//! [`error`], `options`, `values`; [`io`] (every byte passes it), `space` (where pages live), `table` (which page is
+//! whose), `valueset` (large sets), `wal` (the log); `shared` (what readers see), `read`; `writer` (changes to
+//! pages), `checkpoint` (pages to disk), `store` (the parts together); then the public face: `handle`,
+//! `guard`, `scan`, `transaction`, `bulk`, `maintenance`, `inspect`.
 
-mod api;
+#[cfg(not(all(unix, target_pointer_width = "64", target_endian = "little")))]
+compile_error!(
+    "CIDStore needs a 64-bit little-endian unix: it maps its files into memory as they are"
+);
+
+mod checkpoint;
 pub mod error;
+#[doc(hidden)]
+pub mod io;
+mod options;
+mod read;
+mod shared;
+mod space;
+mod store;
+mod table;
+mod values;
+mod valueset;
+mod wal;
+mod writer;
 
-pub use api::*;
-pub use error::Error;
+pub use error::{Error, Result};
+pub use options::{Durability, OpenOptions};
+pub use values::{IntoIter as ValuesIntoIter, Values};
+
+mod backup;
+mod bulk;
+mod bulk_pages;
+mod guard;
+mod handle;
+mod inspect;
+mod maintenance;
+mod scan;
+mod snapshot;
+mod transaction;
+mod verify;
+
+pub use bulk::{BulkLoaded, BulkLoader, BulkProgress};
+pub use guard::{ReadGuard, SetIter};
+pub use handle::{Store, Written};
+pub use inspect::{Entry, Stats};
+pub use maintenance::CompactReport;
+pub use scan::{Cursor, Keys, Scan};
+pub use snapshot::Snapshot;
+pub use transaction::Transaction;
+pub use verify::{Problem, Report};

@@ -1,2 +1,79 @@
-//! Chores.
-fn main() {}
+//! The chores of the repository: one command per task, the same on a desk and in CI.
+//!
+//! ```text
+//! cargo xtask test      everything that must hold before a change lands
+//! cargo xtask tidy      only the rules on the tree itself
+//! cargo xtask bench     the comparison with other stores
+//! ```
+//!
+//! Reading order: [`console`], [`failure`], [`tree`], [`tally`], [`job`], [`system`], [`plan`], [`tidy`], [`fuzz`], [`tiers`],
+//! [`arguments`]. A file uses only files before it. Nothing here is part of what a user builds, and it has no
+//! dependencies, so that the first step of a fresh clone compiles in a second.
+
+mod arguments;
+mod console;
+mod failure;
+mod fuzz;
+mod job;
+mod plan;
+mod system;
+mod tally;
+mod tidy;
+mod tiers;
+mod tree;
+
+use std::process::ExitCode;
+
+use arguments::Chore;
+use failure::Failure;
+use job::Job;
+use tree::Tree;
+
+/// Exit code for a command line that cannot be understood, as in the `cidstore` command.
+const EXIT_USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let chore = match arguments::parse(std::env::args().skip(1)) {
+        Ok(chore) => chore,
+        Err(failure) => {
+            console::error(&failure.to_string());
+            console::error(arguments::USAGE);
+            return ExitCode::from(EXIT_USAGE);
+        }
+    };
+    match run(chore) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            console::error(&format!("xtask: {failure}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(chore: Chore) -> Result<(), Failure> {
+    match chore {
+        Chore::Help => {
+            console::line(arguments::USAGE);
+            Ok(())
+        }
+        Chore::ListSteps => {
+            for step in tiers::STEPS {
+                console::line(&format!("{:<10} {:<6} {}", step.name, step.tier.name(), step.about));
+            }
+            Ok(())
+        }
+        Chore::Test(selection) => plan::run(&Tree::find()?, tiers::STEPS, &selection),
+        Chore::Tidy => {
+            let tree = Tree::find()?;
+            console::line(&tidy::check(&tree)?);
+            Ok(())
+        }
+        Chore::Bench(passed_on) => {
+            let tree = Tree::find()?;
+            Job::cargo(["run", "--release", "--bin", "compare", "--", "--record"])
+                .args(passed_on)
+                .directory(tree.path("benches/peers"))
+                .run_in_foreground()
+        }
+    }
+}

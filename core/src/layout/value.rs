@@ -66,7 +66,7 @@ pub struct ExtentHeader {
     pub version: u32,
     /// Positions in use, tombstones included.
     pub count: u16,
-    /// Positions from the start that lie in ascending order. The writer's own.
+    /// Positions from the start that lie in ascending order.
     pub sorted_count: u16,
     /// One bit a position: the value there was deleted.
     pub tombstones: [u64; 4],

@@ -4,7 +4,7 @@
 //! shared memory. Bit `i` of an answer is byte `i % 8` of word `i / 8`, least significant byte first.
 //! [`scalar`] is complete and is the oracle of the siblings, which have the same methods:
 //!
-//! | back end | used by [`Best`] when |
+//! | back end | used when |
 //! |---|---|
 //! | [`avx2`] | the crate is compiled for a processor that has it |
 //! | [`sse2`] | on any other x86-64 |

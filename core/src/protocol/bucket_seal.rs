@@ -7,20 +7,12 @@
 use core::fmt;
 
 use super::entry::State;
-use crate::crc::{crc32c, crc32c_append};
+pub use crate::crc::entry_checksum;
 use crate::ecc;
 use crate::hash::{HashSeed, KeyHash, MAX_DEPTH};
 use crate::layout::bucket::{BucketHeader, BucketPage, ENTRIES_PER_BUCKET};
-use crate::layout::entry::{CHECKSUM_WORD, HashEntry, SetReference};
+use crate::layout::entry::{HashEntry, SetReference};
 use crate::layout::{PAGE_WORDS, PageKind};
-
-/// The checksum of an entry: over its bytes without the checksum itself.
-#[must_use]
-pub fn entry_checksum(entry: &HashEntry) -> u32 {
-    let bytes: &[u8; 64] = zerocopy::transmute_ref!(entry);
-    let (before, rest) = bytes.split_at(CHECKSUM_WORD * 8);
-    crc32c_append(crc32c(before), &rest[size_of::<u32>()..])
-}
 
 /// Seals a copy of a page, word by word as it was loaded.
 pub fn seal_words(words: &mut [u64; PAGE_WORDS]) {

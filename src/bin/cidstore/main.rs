@@ -1,1 +1,88 @@
-fn main() {}
+//! The `cidstore` command.
+//!
+//! Reading order: [`args`] says what can be asked; [`failure`] how it can go wrong, with the exit codes;
+//! [`output`] what is printed, with the JSON schema; [`ids`] and [`names`] how keys and values are
+//! written; [`input`] how files are read; [`commands`] has one file a command; [`crash`] is the child
+//! process that `demo` and `bench` kill.
+
+mod access;
+mod args;
+mod bench;
+mod commands;
+mod crash;
+mod demo;
+mod failure;
+mod ids;
+mod input;
+mod measure;
+mod names;
+mod output;
+mod progress;
+mod report;
+mod units;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Command, CommandLine};
+use crate::failure::{Outcome, USAGE};
+use crate::output::Output;
+
+fn main() -> ExitCode {
+    let line = match CommandLine::try_parse() {
+        Ok(line) => line,
+        Err(error) => return refuse(&error),
+    };
+    let mut output = Output::new(line.json);
+    let outcome = run(&line.command, &mut output).and_then(|()| output.flush());
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) if failure.is_closed_pipe() => ExitCode::SUCCESS,
+        Err(failure) => {
+            // What was answered before the failure stands before it. If that can't be written, the
+            // failure itself is still the better message.
+            let _ = output.flush();
+            complain(&failure.to_string());
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+fn run(command: &Command, output: &mut Output) -> Outcome {
+    match command {
+        Command::Demo(args) => demo::run(args, output),
+        Command::Load(args) => commands::load::run(args, output),
+        Command::Get(args) => commands::get::run(args, output),
+        Command::Insert(args) => commands::insert::run(args, output),
+        Command::Delete(args) => commands::delete::run(args, output),
+        Command::Scan(args) => commands::scan::run(args, output),
+        Command::Stat(args) => commands::stat::run(args, output),
+        Command::Check(args) => commands::check::run(args, output),
+        Command::Compact(args) => commands::compact::run(args, output),
+        Command::Dump(args) => commands::dump::run(args, output),
+        Command::Backup(args) => commands::backup::run(args, output),
+        Command::Bench(args) => bench::run(args, output),
+        Command::Completions { shell } => commands::shell::completions(*shell, output),
+        Command::Man { command } => commands::shell::man(command.as_deref(), output),
+        Command::CrashWriter(args) => crash::write_until_killed(args, output),
+    }
+}
+
+/// Tells what is wrong with the command line, or gives the help that was asked for.
+fn refuse(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        // Help and version. A closed pipe is as quiet here as elsewhere.
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    let message = error.render().to_string();
+    complain(message.strip_prefix("error: ").unwrap_or(&message).trim_end());
+    ExitCode::from(USAGE)
+}
+
+fn complain(message: &str) {
+    // If standard error is gone there is nobody left to tell; the exit code still says it.
+    let _ = writeln!(io::stderr(), "cidstore: {message}");
+}

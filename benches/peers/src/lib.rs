@@ -1,0 +1,25 @@
+//! The harness that puts CIDStore beside others: the same pairs, the same checks, the same run.
+//!
+//! [`run::compare`] takes each [`peer::Peer`] through the [`workload`]s by name. Every answer is checked; a peer that
+//! answers wrongly has no figures. What is measured, on what and with which settings goes into a [`report::Record`].
+//!
+//! Reading order: [`pairs`], [`peer`], [`peers`], [`statistics`], [`machine`], [`workload`], [`crash`], [`json`],
+//! [`report`], [`settings`], [`run`].
+
+pub mod crash;
+pub mod json;
+pub mod machine;
+pub mod pairs;
+pub mod peer;
+pub mod peers;
+pub mod report;
+pub mod run;
+pub mod settings;
+pub mod statistics;
+pub mod workload;
+
+/// Why a comparison ended early: only ever shown to a person.
+pub type Error = Box<dyn std::error::Error + Send + Sync>;
+
+/// Result of this package.
+pub type Result<T> = std::result::Result<T, Error>;

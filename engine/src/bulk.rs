@@ -1,0 +1,211 @@
+//! Bulk load: many pairs at once, sorted by hash, written as full pages, without the log.
+//!
+//! All pairs are taken in before anything is touched, so a source that panics changes nothing. An empty store gets
+//! its pages written straight to the file; pairs for a store that has some go through the writer, in hash order.
+//! Either way nothing counts before the superblocks do, and they change last: after a crash all of the load is there
+//! or none. Other writes wait meanwhile; reads go on.
+
+use std::cmp::Ordering as Order;
+use std::sync::atomic::Ordering;
+
+use cidstore_core::E;
+
+use crate::bulk_pages;
+use crate::error::{Error, Result};
+use crate::handle::Store;
+use crate::transaction;
+
+/// Parts into which pairs are divided by hash; each is sorted by itself.
+const PART_BITS: u32 = 8;
+
+/// What a bulk load did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BulkLoaded {
+    /// Pairs given.
+    pub pairs: u64,
+    /// Pairs that were not there before.
+    pub new_pairs: u64,
+    /// Log sequence number at which the load counts.
+    pub lsn: u64,
+}
+
+/// How far a bulk load is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BulkProgress {
+    /// Pairs done so far.
+    pub done: u64,
+    /// Pairs in all.
+    pub total: u64,
+}
+
+/// One pair with its place in hash order.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pair {
+    /// The key's hash, bit-reversed: ascending order is the order of prefixes.
+    pub(crate) order: u64,
+    pub(crate) key: E,
+    pub(crate) value: E,
+}
+
+impl Pair {
+    fn compare(&self, other: &Self) -> Order {
+        (self.order, self.key, self.value).cmp(&(other.order, other.key, other.value))
+    }
+}
+
+/// Pairs divided by hash. Sorting a part at a time keeps it in the processor's caches.
+pub(crate) struct Parts(Vec<Vec<Pair>>);
+
+impl Parts {
+    fn new() -> Self {
+        Self((0..1 << PART_BITS).map(|_| Vec::new()).collect())
+    }
+
+    fn push(&mut self, pair: Pair) {
+        self.0[(pair.order >> (u64::BITS - PART_BITS)) as usize].push(pair);
+    }
+
+    /// Pairs in all parts.
+    pub(crate) fn pair_count(&self) -> u64 {
+        self.0.iter().map(|part| part.len() as u64).sum()
+    }
+
+    /// Hash bits that the pairs of a part share.
+    pub(crate) fn part_bits(&self) -> u32 {
+        PART_BITS
+    }
+
+    /// Sorts each part and drops what is there twice, on another thread, ahead of who takes them.
+    pub(crate) fn for_each_sorted(
+        self,
+        mut take: impl FnMut(Vec<Pair>) -> Result<()>,
+    ) -> Result<()> {
+        std::thread::scope(|scope| {
+            let (send, receive) = std::sync::mpsc::sync_channel::<Vec<Pair>>(4);
+            scope.spawn(move || {
+                for mut part in self.0 {
+                    part.sort_unstable_by(Pair::compare);
+                    part.dedup_by(|a, b| a.compare(b) == Order::Equal);
+                    if send.send(part).is_err() {
+                        // The taker has failed and tells why.
+                        return;
+                    }
+                }
+            });
+            receive.into_iter().try_for_each(&mut take)
+        })
+    }
+}
+
+/// Takes pairs in, then loads them all at once. Nothing is visible or durable before [`finish`](Self::finish); dropping
+/// the loader forgets them. Takes 40 bytes of memory a pair.
+pub struct BulkLoader<'a> {
+    store: &'a Store,
+    parts: Parts,
+}
+
+impl Store {
+    /// A loader for pairs that come one by one.
+    #[must_use]
+    pub fn bulk_loader(&self) -> BulkLoader<'_> {
+        BulkLoader { store: self, parts: Parts::new() }
+    }
+
+    /// Loads all pairs of an iterator at once, many times faster than inserting them. Durable when it returns.
+    ///
+    /// If the iterator panics, nothing was loaded.
+    ///
+    /// # Errors
+    ///
+    /// As [`BulkLoader::finish`].
+    pub fn bulk_load(&self, pairs: impl IntoIterator<Item = (E, E)>) -> Result<BulkLoaded> {
+        let mut loader = self.bulk_loader();
+        for (key, value) in pairs {
+            loader.push(key, value)?;
+        }
+        loader.finish(|_| ())
+    }
+}
+
+impl BulkLoader<'_> {
+    /// Takes one pair in.
+    ///
+    /// # Errors
+    ///
+    /// None at present; a loader may one day spill to disk.
+    pub fn push(&mut self, key: impl Into<E>, value: impl Into<E>) -> Result<()> {
+        let key = key.into();
+        let order = self.store.engine().shared.seed.hash(key).0.reverse_bits();
+        self.parts.push(Pair { order, key, value: value.into() });
+        Ok(())
+    }
+
+    /// How many pairs were taken in.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.parts.pair_count()
+    }
+
+    /// True if no pair was taken in.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Loads the pairs, telling `progress` now and then. Durable and visible when it returns.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSpace`] if the disk is full: nothing was loaded. Any other failure half way makes the store
+    /// [`Error::Failed`]; opened again it is as it was before the load. Else see [`Store`].
+    pub fn finish(self, mut progress: impl FnMut(BulkProgress)) -> Result<BulkLoaded> {
+        let engine = self.store.engine();
+        transaction::check_not_nested(engine)?;
+        engine.check_writable()?;
+        let pairs = self.parts.pair_count();
+        let mut checkpointer = engine.checkpointer();
+        // What is in memory goes to the file first: from here to the end nothing else changes.
+        engine.checkpoint_with(&mut checkpointer, false)?;
+        let mut state = engine.writer();
+        engine.check_writable()?;
+        let counters = &engine.shared.counters;
+        let before = counters.values.load(Ordering::Relaxed);
+        let mut done = 0;
+        let mut step = |count: u64| {
+            done += count;
+            progress(BulkProgress { done, total: pairs });
+        };
+        let loaded = if before == 0 && state.writer.pages.bucket_count() == 1 {
+            bulk_pages::load_empty(engine, &mut state, &mut checkpointer, self.parts, &mut step)
+        } else {
+            bulk_pages::load_into(engine, &mut state, self.parts, &mut step)
+        };
+        let written = loaded.and_then(|()| engine.publish_bulk(state, &mut checkpointer));
+        match written {
+            Ok(()) => Ok(BulkLoaded {
+                pairs,
+                new_pairs: counters.values.load(Ordering::Relaxed) - before,
+                lsn: counters.applied_lsn.load(Ordering::Relaxed),
+            }),
+            Err(bulk_pages::LoadError::Refused(error)) => Err(error),
+            Err(bulk_pages::LoadError::HalfWay(error)) => {
+                engine.shared.mark_failed(&error);
+                Err(error)
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for BulkLoader<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BulkLoader").field("pairs", &self.len()).finish_non_exhaustive()
+    }
+}
+
+impl From<Error> for bulk_pages::LoadError {
+    fn from(error: Error) -> Self {
+        Self::HalfWay(error)
+    }
+}

@@ -1,0 +1,344 @@
+//! The pages of a bulk load: built from sorted pairs, written straight to the file.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use cidstore_core::E;
+use cidstore_core::crc::page_checksum;
+use cidstore_core::hash::{KeyHash, MAX_DEPTH};
+use cidstore_core::layout::bucket::ENTRIES_PER_BUCKET;
+use cidstore_core::layout::entry::INLINE_VALUES_MAX;
+use cidstore_core::layout::table::{Space, TableKind, TableSlot};
+use cidstore_core::layout::{PAGE_BYTES, PAGE_WORDS};
+use cidstore_core::protocol::bucket_build::{self, Header, Item};
+use cidstore_core::protocol::bucket_seal;
+use cidstore_core::protocol::content::{Content, InlineValues};
+use zerocopy::IntoBytes;
+
+use crate::bulk::{Pair, Parts};
+use crate::checkpoint::Checkpointer;
+use crate::error::{Error, Result};
+use crate::space::POOL_PAGES;
+use crate::store::engine::{Engine, Leading, WriterState};
+use crate::writer::apply::Operation;
+use crate::writer::pages::slots_of;
+
+/// Pages written with one call.
+const RUN_PAGES: usize = 256;
+/// Deepest that a directory may be for this many pages: see `writer::buckets`.
+const DEPTH_SLACK: u32 = 8;
+
+/// Why a load ended.
+#[derive(Debug)]
+pub(crate) enum LoadError {
+    /// Nothing was changed.
+    Refused(Error),
+    /// Pages in memory were changed.
+    HalfWay(Error),
+}
+
+/// A page that was written: which slots are to name it.
+struct Placed {
+    prefix: u32,
+    local_depth: u32,
+    slot: TableSlot,
+}
+
+/// Builds pages and writes them in runs.
+struct PageWriter<'a> {
+    engine: &'a Engine,
+    checkpointer: &'a Checkpointer,
+    generation: u64,
+    page: Box<[AtomicU64; PAGE_WORDS]>,
+    run: Vec<[u64; PAGE_WORDS]>,
+    run_places: Vec<(u32, u32)>,
+    placed: Vec<Placed>,
+}
+
+impl PageWriter<'_> {
+    fn add(&mut self, prefix: u32, local_depth: u32, items: &mut [Item]) -> Result<()> {
+        for word in self.page.iter() {
+            word.store(0, Ordering::Relaxed);
+        }
+        let header = Header {
+            local_depth: local_depth as u8,
+            prefix: u64::from(prefix),
+            generation: self.generation,
+            overflow: 0,
+        };
+        if bucket_build::build(&self.page, &header, items).is_err() {
+            unreachable!("the caller counted the positions");
+        }
+        let mut words = self.page.each_ref().map(|word| word.load(Ordering::Relaxed));
+        bucket_seal::seal_words(&mut words);
+        self.run.push(words);
+        self.run_places.push((prefix, local_depth));
+        if self.run.len() == RUN_PAGES { self.flush() } else { Ok(()) }
+    }
+
+    /// Writes the pages that have gathered.
+    fn flush(&mut self) -> Result<()> {
+        let shared = &self.engine.shared;
+        let mut at = 0;
+        while at < self.run.len() {
+            let left = self.run.len() - at;
+            let (run, offset) = {
+                let mut files = self.checkpointer.files();
+                files.ensure_free(Space::Buckets, left as u64, &*shared.file, &shared.regions)?;
+                files.take_run(Space::Buckets, left as u32)
+            }
+            .ok_or_else(|| shared.corrupt("bucket pages that were reserved are not free"))?;
+            let pages = &self.run[at..at + run.len()];
+            shared.file.write_at(offset, pages.as_bytes())?;
+            for ((page, words), &(prefix, local_depth)) in
+                run.clone().zip(pages).zip(&self.run_places[at..])
+            {
+                let bytes: &[u8; PAGE_BYTES] = zerocopy::transmute_ref!(words);
+                let checksum = page_checksum(Space::Buckets, page, bytes);
+                self.placed.push(Placed {
+                    prefix,
+                    local_depth,
+                    slot: TableSlot { page, checksum },
+                });
+            }
+            at += run.len();
+        }
+        self.run.clear();
+        self.run_places.clear();
+        Ok(())
+    }
+
+    /// Gives the pages written so far back to the file.
+    fn undo(&self) {
+        let mut files = self.checkpointer.files();
+        for placed in &self.placed {
+            files.pages_mut(Space::Buckets).release(placed.slot.page);
+        }
+    }
+}
+
+/// Loads an empty store: full pages in hash order, straight to the file.
+pub(crate) fn load_empty(
+    engine: &Engine,
+    state: &mut WriterState,
+    checkpointer: &mut Checkpointer,
+    parts: Parts,
+    step: &mut dyn FnMut(u64),
+) -> Result<(), LoadError> {
+    let generation = state.writer.pages.current_generation();
+    let depth_max = depth_max(parts.pair_count());
+    let mut pages = PageWriter {
+        engine,
+        checkpointer,
+        generation,
+        page: Box::new([const { AtomicU64::new(0) }; PAGE_WORDS]),
+        run: Vec::with_capacity(RUN_PAGES),
+        run_places: Vec::with_capacity(RUN_PAGES),
+        placed: Vec::new(),
+    };
+    let mut builder =
+        Builder { state, pages: &mut pages, depth_max, counts: (0, 0), left_over: Vec::new() };
+    let built = builder.build(parts, step);
+    let Builder { counts, left_over, .. } = builder;
+    if let Err(error) = built {
+        pages.undo();
+        return Err(match error {
+            // Value sets are in the pool and unreachable: harmless, but not worth undoing one by one.
+            Error::NoSpace { .. } if state.writer.pages.value_pool.live_pages() == 0 => {
+                LoadError::Refused(error)
+            }
+            error => LoadError::HalfWay(error),
+        });
+    }
+    let placed = pages.placed;
+    publish(state, checkpointer, &placed, counts);
+    for pair in left_over {
+        state.writer.apply(Operation::Insert(pair.key, pair.value))?;
+    }
+    Ok(())
+}
+
+/// Loads of at most this many pairs are divided from the root on.
+const SMALL_LOAD: u64 = 1 << 20;
+
+/// Deepest directory for a load of this size.
+fn depth_max(pairs: u64) -> u32 {
+    let pages = (pairs / ENTRIES_PER_BUCKET as u64).max(1);
+    (pages.ilog2() + DEPTH_SLACK).min(MAX_DEPTH)
+}
+
+/// Turns sorted pairs into items and items into pages.
+struct Builder<'a, 'b> {
+    state: &'a mut WriterState,
+    pages: &'a mut PageWriter<'b>,
+    depth_max: u32,
+    /// Keys and pairs.
+    counts: (u64, u64),
+    /// Pairs for which a page had no room: the writer chains them once the rest is in place.
+    left_over: Vec<Pair>,
+}
+
+impl Builder<'_, '_> {
+    /// Builds and writes the pages of all parts.
+    fn build(&mut self, parts: Parts, step: &mut dyn FnMut(u64)) -> Result<()> {
+        let (total, part_bits) = (parts.pair_count(), parts.part_bits());
+        if total <= SMALL_LOAD {
+            // One stretch from the root, so that a small load makes few pages.
+            let mut all = Vec::with_capacity(total as usize);
+            parts.for_each_sorted(|part| {
+                all.extend(part);
+                Ok(())
+            })?;
+            step(total);
+            let items = self.items_of(&all)?;
+            self.divide(items, 0, 0)?;
+        } else {
+            let mut part_number = 0_u32;
+            parts.for_each_sorted(|part| {
+                step(part.len() as u64);
+                let prefix = part_number.reverse_bits() >> (u32::BITS - part_bits);
+                part_number += 1;
+                let items = self.items_of(&part)?;
+                self.divide(items, prefix, part_bits)
+            })?;
+        }
+        self.pages.flush()
+    }
+
+    /// Groups sorted pairs by key; sets of more than four values go to value pages.
+    fn items_of(&mut self, pairs: &[Pair]) -> Result<Vec<Item>> {
+        let mut items = Vec::with_capacity(pairs.len());
+        let mut values: Vec<E> = Vec::new();
+        for group in pairs.chunk_by(|a, b| a.key == b.key) {
+            let (key, hash) = (group[0].key, KeyHash(group[0].order.reverse_bits()));
+            values.clear();
+            values.extend(group.iter().map(|pair| pair.value));
+            let inline = InlineValues::new(&values).filter(|_| values.len() <= INLINE_VALUES_MAX);
+            let content = match inline {
+                Some(inline) => Content::Inline(inline),
+                None => Content::Spilled(self.state.writer.sets().create(key, &values)),
+            };
+            self.counts.0 += 1;
+            self.counts.1 += values.len() as u64;
+            items.push(Item { hash, key, content });
+        }
+        Ok(items)
+    }
+
+    /// Writes the items of a prefix as one page, or divides them by the next bit.
+    fn divide(&mut self, mut items: Vec<Item>, prefix: u32, local_depth: u32) -> Result<()> {
+        if bucket_build::needed(&items) <= ENTRIES_PER_BUCKET {
+            return self.pages.add(prefix, local_depth, &mut items);
+        }
+        if local_depth >= self.depth_max {
+            return self.leave_over(items, prefix, local_depth);
+        }
+        // In hash order the keys with a zero in the next bit come first.
+        let bit = 1_u64 << local_depth;
+        let half = items.partition_point(|item| item.hash.0 & bit == 0);
+        let high = items.split_off(half);
+        self.divide(items, prefix, local_depth + 1)?;
+        self.divide(high, prefix | 1 << local_depth, local_depth + 1)
+    }
+
+    /// Keys that no allowed split separates: the page gets what it holds, the writer chains the rest.
+    fn leave_over(&mut self, mut items: Vec<Item>, prefix: u32, local_depth: u32) -> Result<()> {
+        while bucket_build::needed(&items) > ENTRIES_PER_BUCKET {
+            let Some(item) = items.pop() else { break };
+            let order = item.hash.0.reverse_bits();
+            let mut values = Vec::new();
+            match item.content {
+                Content::Inline(inline) => values.extend_from_slice(inline.as_slice()),
+                Content::Spilled(pointer) => {
+                    let mut sets = self.state.writer.sets();
+                    let collected = sets.collect(&pointer, &mut values);
+                    collected
+                        .and_then(|()| sets.retire_set(item.key, &pointer))
+                        .map_err(|fault| self.state.writer.set_fault(fault))?;
+                }
+            }
+            self.counts.0 -= 1;
+            self.counts.1 -= values.len() as u64;
+            let pairs = values.into_iter().map(|value| Pair { order, key: item.key, value });
+            self.left_over.extend(pairs);
+        }
+        self.pages.add(prefix, local_depth, &mut items)
+    }
+}
+
+/// Lets the tables name the written pages: slot 0 and the depth last, so that readers see the empty store until then.
+fn publish(
+    state: &mut WriterState,
+    checkpointer: &mut Checkpointer,
+    placed: &[Placed],
+    (keys, values): (u64, u64),
+) {
+    let pages = &mut state.writer.pages;
+    let depth = placed.iter().map(|placed| placed.local_depth).max().unwrap_or(0);
+    let old = pages.bucket_at(0);
+    pages.depth_counts = [0; MAX_DEPTH as usize + 1];
+    checkpointer.shadows[TableKind::Directory as usize].set_depth(depth);
+    let mut first = 0;
+    for placed in placed {
+        pages.depth_counts[placed.local_depth as usize] += 1;
+        pages.shared.note_checksum(Space::Buckets, placed.slot.page, placed.slot.checksum);
+        for index in slots_of(placed.prefix, placed.local_depth, depth) {
+            checkpointer.shadows[TableKind::Directory as usize].set(index, placed.slot);
+            if index == 0 {
+                first = placed.slot.page;
+            } else {
+                pages.set_slot(TableKind::Directory, index, placed.slot.page);
+            }
+        }
+    }
+    pages.set_slot(TableKind::Directory, 0, first);
+    pages.tables.set_depth(&pages.shared.tables, depth);
+    pages.retire_bucket_page(old);
+    let counters = &pages.shared.counters;
+    counters.keys.store(keys, Ordering::Relaxed);
+    counters.values.store(values, Ordering::Relaxed);
+}
+
+/// Loads a store that has pairs: through the writer, in hash order, without the log.
+pub(crate) fn load_into(
+    engine: &Engine,
+    state: &mut WriterState,
+    parts: Parts,
+    step: &mut dyn FnMut(u64),
+) -> Result<(), LoadError> {
+    let pages = &state.writer.pages;
+    let pairs = parts.pair_count();
+    let pages_max = pages.bucket_count() + pages.value_numbers.used() + pairs / 16 + 64;
+    if pages_max > u64::from(POOL_PAGES) / 2 {
+        return Err(LoadError::Refused(Error::NoSpace {
+            path: engine.shared.path.clone(),
+            detail: format!(
+                "a load of {pairs} pairs into this store may change {pages_max} pages, more than the \
+                 pool of {POOL_PAGES} takes at once; load in parts"
+            ),
+        }));
+    }
+    engine
+        .reserve_pages(state, pairs.min(pages.bucket_count() + pairs / 31))
+        .map_err(LoadError::Refused)?;
+    parts.for_each_sorted(|part| {
+        for pair in &part {
+            state.writer.apply(Operation::Insert(pair.key, pair.value))?;
+        }
+        step(part.len() as u64);
+        Ok(())
+    })?;
+    Ok(())
+}
+
+impl Engine {
+    /// Makes a load durable: a checkpoint whose cut is made under the lock that the load held all the time.
+    pub(crate) fn publish_bulk(
+        &self,
+        mut state: Leading<'_>,
+        checkpointer: &mut Checkpointer,
+    ) -> Result<(), LoadError> {
+        let cut = self.cut_under_lock(&mut state)?;
+        drop(state);
+        self.write_cut(checkpointer, cut, false).map_err(LoadError::HalfWay)
+    }
+}

@@ -1,0 +1,274 @@
+//! Checkpoints: the pages of a cut, the tables above them, then a superblock that names them.
+//!
+//! Runs beside the writer. Order on disk: pages and table nodes into pages that both superblocks leave free;
+//! sync; superblock into the slot of its number's parity; sync. Only after the second sync does anything that the
+//! superblock before last needed become free: file pages, and log space before the *older* cut.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use cidstore_core::crc::page_checksum;
+use cidstore_core::layout::superblock::{FLAG_CLEAN, SUPERBLOCK_OFFSETS, Superblock};
+use cidstore_core::layout::table::{Space, TableKind, TableSlot};
+use cidstore_core::layout::{PAGE_BYTES, PAGE_WORDS};
+use cidstore_core::protocol::bucket_seal;
+use zerocopy::IntoBytes;
+
+use crate::error::{Error, Result};
+use crate::io::DiskFile;
+use crate::shared::Shared;
+use crate::space::layout::FileLayout;
+use crate::space::region::Region;
+use crate::table::shadow::{ShadowTable, TableFile};
+use crate::writer::cut::{Cut, CutPage, WrittenPage};
+
+/// Pages written with one call.
+const RUN_PAGES: u32 = 256;
+
+/// What is on disk, and how to bring more there. One at a time.
+#[derive(Debug)]
+pub(crate) struct Checkpointer {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) files: Arc<Mutex<FileLayout>>,
+    pub(crate) shadows: [ShadowTable; 3],
+    /// The superblock that was written last.
+    pub(crate) newest: Superblock,
+    /// The one before it: what recovery falls back to.
+    pub(crate) older: Superblock,
+    /// Table pages that were replaced, with the generation whose superblock no longer names them.
+    pub(crate) retired_tables: Vec<(u32, u64)>,
+}
+
+/// The pages of a cut as they lie in the file now.
+#[derive(Debug, Default)]
+pub(crate) struct Written {
+    pub(crate) buckets: Vec<WrittenPage>,
+    pub(crate) values: Vec<WrittenPage>,
+}
+
+impl Checkpointer {
+    fn file(&self) -> &Arc<dyn DiskFile> {
+        &self.shared.file
+    }
+
+    pub(crate) fn files(&self) -> MutexGuard<'_, FileLayout> {
+        // See `Pages::files`.
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes sure that all pages of a cut, and all table nodes, have a place in the file.
+    ///
+    /// # Errors
+    /// `NoSpace`; nothing has been written then.
+    pub(crate) fn reserve(&self, cut: &Cut) -> Result<()> {
+        let tables: u64 = [1_u32 << cut.depth, cut.overflow_end, cut.value_end]
+            .into_iter()
+            .map(ShadowTable::pages_needed_max)
+            .sum();
+        let mut files = self.files();
+        let needs = [
+            (Space::Buckets, cut.bucket_pages.len() as u64),
+            (Space::Values, cut.value_pages.len() as u64),
+            (Space::Tables, tables),
+        ];
+        for (space, pages) in needs {
+            files.ensure_free(space, pages, &**self.file(), &self.shared.regions)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the pages of a cut and the tables above them. Nothing names them on disk yet.
+    pub(crate) fn write_pages(&mut self, cut: &Cut) -> Result<Written> {
+        let regions = &self.shared.regions;
+        let buckets = self.write_space(Space::Buckets, &regions.buckets, &cut.bucket_pages)?;
+        let values = self.write_space(Space::Values, &regions.values, &cut.value_pages)?;
+        self.update_shadows(cut, &buckets, &values);
+        Ok(Written { buckets, values })
+    }
+
+    /// Writes pool pages of one space, in runs as long as the free pages allow.
+    fn write_space(
+        &self,
+        space: Space,
+        region: &Region,
+        pages: &[CutPage],
+    ) -> Result<Vec<WrittenPage>> {
+        let mut written = Vec::with_capacity(pages.len());
+        let mut buffer: Vec<[u64; PAGE_WORDS]> = Vec::with_capacity(RUN_PAGES as usize);
+        let mut rest = pages;
+        while !rest.is_empty() {
+            let pages_max = RUN_PAGES.min(rest.len() as u32);
+            let run = self.files().take_run(space, pages_max);
+            let Some((run, offset)) = run else {
+                return Err(self.shared.corrupt(format!("{space:?}: reserved pages are not free")));
+            };
+            let (now, later) = rest.split_at(run.len());
+            let unwritten = &self.shared.counters.cut_unwritten[space as usize];
+            unwritten.fetch_sub(now.len() as u64, Ordering::Relaxed);
+            buffer.clear();
+            for (cut_page, to) in now.iter().zip(run) {
+                let mut words = [0; PAGE_WORDS];
+                region.copy_out(cut_page.page, &mut words);
+                if space == Space::Buckets {
+                    bucket_seal::seal_words(&mut words);
+                }
+                let checksum = checksum(space, to, &words);
+                let CutPage { page: from, owner } = *cut_page;
+                written.push(WrittenPage { from, to, owner, checksum });
+                buffer.push(words);
+            }
+            self.file().write_at(offset, buffer.as_bytes())?;
+            rest = later;
+        }
+        Ok(written)
+    }
+
+    /// Brings the tables as they are on disk up to the cut.
+    fn update_shadows(&mut self, cut: &Cut, buckets: &[WrittenPage], values: &[WrittenPage]) {
+        let [directory, overflow, value_table] = &mut self.shadows;
+        for &number in &cut.overflow_given_up {
+            overflow.set(number, TableSlot::default());
+        }
+        for &number in &cut.values_given_up {
+            value_table.set(number, TableSlot::default());
+        }
+        directory.set_depth(cut.depth);
+        for page in buckets {
+            let slot = TableSlot { page: page.to, checksum: page.checksum };
+            if page.owner != 0 {
+                overflow.set(page.owner, slot);
+                continue;
+            }
+            let words = self.shared.regions.buckets.page(page.from);
+            let (prefix, local_depth) = crate::writer::pages::bucket_place(words);
+            for index in crate::writer::pages::slots_of(prefix, local_depth, cut.depth) {
+                directory.set(index, slot);
+            }
+        }
+        for page in values {
+            value_table.set(page.owner, TableSlot { page: page.to, checksum: page.checksum });
+        }
+    }
+
+    /// True if a table has slots that no superblock names yet: a bulk load sets them without a cut.
+    pub(crate) fn has_changed_tables(&self) -> bool {
+        self.shadows.iter().any(ShadowTable::is_changed)
+    }
+
+    /// Writes the changed table nodes and a superblock that names everything, with the syncs around it.
+    pub(crate) fn write_superblock(&mut self, next: Superblock) -> Result<()> {
+        let mut next = next;
+        let file = Arc::clone(self.file());
+        for kind in TableKind::ALL {
+            let mut file = ShadowFile { file: &*file, files: &self.files, retired: Vec::new() };
+            let root = self.shadows[kind as usize].write(&mut file)?;
+            next.roots[kind as usize] = root;
+            let retired = file.retired;
+            self.retired_tables.extend(retired.into_iter().map(|page| (page, next.generation)));
+        }
+        self.file().sync_data()?;
+        self.publish(next)
+    }
+
+    /// Writes a superblock whose pages are all on disk. It becomes the newest.
+    fn publish(&mut self, mut next: Superblock) -> Result<()> {
+        next.checkpoint_number = self.newest.checkpoint_number + 1;
+        next.previous_checksum = self.newest.checksum;
+        let (segments, end) = {
+            let files = self.files();
+            (Space::ALL.map(|space| files.segments(space)), files.end())
+        };
+        next.file_bytes = end;
+        next.set_segments([&segments[0], &segments[1], &segments[2]]).map_err(|too_many| {
+            Error::NoSpace {
+                path: self.shared.path.clone(),
+                detail: format!("the file has {} segments, more than it can list", too_many.count),
+            }
+        })?;
+        next.seal();
+        let slot = (next.checkpoint_number & 1) as usize;
+        self.file().write_at(SUPERBLOCK_OFFSETS[slot], next.as_bytes())?;
+        self.file().sync_data()?;
+        self.older = std::mem::replace(&mut self.newest, next);
+        self.free_tables();
+        Ok(())
+    }
+
+    /// Frees table pages that neither superblock names.
+    fn free_tables(&mut self) {
+        let older = self.older.generation.min(self.newest.generation);
+        let retired = std::mem::take(&mut self.retired_tables);
+        let (free, kept): (Vec<_>, Vec<_>) =
+            retired.into_iter().partition(|&(_, generation)| generation <= older);
+        self.retired_tables = kept;
+        let mut files = self.files();
+        for (page, _) in free {
+            files.pages_mut(Space::Tables).release(page);
+        }
+    }
+
+    /// The superblock for a cut, its tables and segments still to be filled in.
+    pub(crate) fn superblock_for(&self, cut: &Cut, wal_salt: u64) -> Superblock {
+        Superblock {
+            generation: cut.generation,
+            lsn: cut.lsn,
+            wal_offset: cut.wal_offset,
+            wal_salt,
+            flags: self.newest.flags & !FLAG_CLEAN,
+            global_depth: cut.depth,
+            key_count: cut.keys,
+            value_count: cut.values,
+            ..self.newest
+        }
+    }
+
+    /// Writes the newest superblock once more, changed as told: both slots then agree on the tables.
+    pub(crate) fn rewrite(&mut self, change: impl FnOnce(&mut Superblock)) -> Result<()> {
+        let mut next = self.newest;
+        change(&mut next);
+        self.publish(next)
+    }
+}
+
+/// CRC-32C of a page at its place in the file.
+fn checksum(space: Space, page: u32, words: &[u64; PAGE_WORDS]) -> u32 {
+    let bytes: &[u8; PAGE_BYTES] = zerocopy::transmute_ref!(words);
+    page_checksum(space, page, bytes)
+}
+
+/// Table nodes go to the tables space.
+struct ShadowFile<'a> {
+    file: &'a dyn DiskFile,
+    files: &'a Mutex<FileLayout>,
+    retired: Vec<u32>,
+}
+
+impl ShadowFile<'_> {
+    fn files(&self) -> MutexGuard<'_, FileLayout> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl TableFile for ShadowFile<'_> {
+    fn allocate(&mut self) -> Result<u32> {
+        let run = self.files().take_run(Space::Tables, 1);
+        run.map(|(run, _)| run.start).ok_or_else(|| Error::NoSpace {
+            path: self.file.path().into(),
+            detail: "no free table page, although some were reserved".into(),
+        })
+    }
+
+    fn write(&mut self, page: u32, bytes: &[u8]) -> Result<()> {
+        let place = self.files().place_of(Space::Tables, page);
+        let (offset, _) = place.ok_or_else(|| Error::Corrupt {
+            path: self.file.path().into(),
+            offset: 0,
+            detail: format!("table page {page} lies outside the file"),
+        })?;
+        self.file.write_at(offset, bytes)
+    }
+
+    fn retire(&mut self, page: u32) {
+        self.retired.push(page);
+    }
+}

@@ -1,0 +1,254 @@
+//! Looking inside: entries, statistics, a dump of the structure.
+
+use std::io;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use cidstore_core::E;
+use cidstore_core::layout::PAGE_BYTES;
+use cidstore_core::layout::bucket::{ENTRIES_WORD, OVERFLOW_WORD};
+use cidstore_core::layout::entry::{ENTRY_WORDS, HashEntry, SpillPointer};
+use cidstore_core::layout::table::Space;
+use cidstore_core::protocol::bucket_write::BucketWriter;
+use cidstore_core::protocol::content::Content;
+
+use crate::error::{Error, Result};
+use crate::handle::Store;
+use crate::writer::pages::bucket_place;
+
+/// The canonical entry of a key: what its bucket says about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Entry {
+    /// The key.
+    pub key: E,
+    /// The inline values; empty if they are in a set.
+    pub values: Vec<E>,
+    /// The first entry as it lies in the page: slots, state mask, flags, version.
+    pub first: HashEntry,
+    /// The second entry, of a key with more than two inline values.
+    pub second: Option<HashEntry>,
+    /// Decoded state mask: bit `i` says that inline value `i` of the key is valid.
+    pub valid: u8,
+    /// How often the first entry's position was published.
+    pub version: u32,
+    /// Where the values are, if they are in a set.
+    pub spill: Option<SpillPointer>,
+}
+
+/// Counters of a store.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Keys.
+    pub keys: u64,
+    /// Pairs.
+    pub values: u64,
+    /// Lowest hash bits that index the directory.
+    pub global_depth: u32,
+    /// Buckets.
+    pub buckets: u64,
+    /// Bucket pages in use, overflow pages included.
+    pub bucket_pages: u64,
+    /// Value pages in use.
+    pub value_pages: u64,
+    /// Bytes of the pages in use, the tables that name them included.
+    pub live_bytes: u64,
+    /// Length of the data file, in bytes.
+    pub file_bytes: u64,
+    /// Length of the log file, in bytes.
+    pub wal_bytes: u64,
+    /// Bytes of log records that are not yet in the data file.
+    pub wal_used_bytes: u64,
+    /// Bytes of memory that changed pages take.
+    pub pool_bytes: u64,
+    /// Things replaced that wait for readers, snapshots or superblocks.
+    pub retired: u64,
+    /// Checkpoints since the store was opened.
+    pub checkpoints: u64,
+    /// Snapshots alive.
+    pub snapshots: u64,
+    /// How long replaced pages have waited for readers at least: about the age of the oldest pin.
+    pub oldest_pin: Option<Duration>,
+    /// Last write that readers see.
+    pub lsn: u64,
+    /// Last write that survives a power cut.
+    pub durable_lsn: u64,
+}
+
+impl Store {
+    /// The entry of a key; `None` if it is not there. For looking inside, not for speed.
+    ///
+    /// # Errors
+    ///
+    /// See [`Store`].
+    pub fn get_entry(&self, key: impl Into<E>) -> Result<Option<Entry>> {
+        let key = key.into();
+        let engine = self.engine();
+        engine.shared.check_open()?;
+        crate::transaction::check_not_nested(engine)?;
+        if engine.shared.checksums.is_some() {
+            // Checks the pages on the way, as every read does then.
+            self.contains_key(key)?;
+        }
+        let state = engine.writer();
+        let hash = engine.shared.seed.hash(key);
+        let Some((place, content)) = state.writer.look_up(key, hash)? else { return Ok(None) };
+        let words = state.writer.pages.bucket(state.writer.pages.link_page(place.link));
+        let entry = |position: usize| -> HashEntry {
+            let at = ENTRIES_WORD + position * ENTRY_WORDS;
+            let line: [u64; ENTRY_WORDS] =
+                std::array::from_fn(|word| words[at + word].load(Ordering::Relaxed));
+            zerocopy::transmute!(line)
+        };
+        let first = entry(place.located.primary);
+        let second = place.located.second.map(entry);
+        let mask = |entry: &HashEntry| cidstore_core::ecc::DECODE[entry.state_mask as usize] & 15;
+        let (values, spill) = match content {
+            Content::Inline(inline) => (inline.as_slice().to_vec(), None),
+            Content::Spilled(pointer) => (Vec::new(), Some(pointer)),
+        };
+        let valid = mask(&first) | second.as_ref().map_or(0, mask);
+        Ok(Some(Entry { key, values, first, second, valid, version: first.version, spill }))
+    }
+
+    /// True if the key's values lie in a set of their own; false if they are inline or the key is not there.
+    ///
+    /// # Errors
+    ///
+    /// See [`Store`].
+    pub fn is_spilled(&self, key: impl Into<E>) -> Result<bool> {
+        let key = key.into();
+        self.reading(|reader| Ok(reader.set_of(key)?.is_some()))
+    }
+
+    /// True if a value set exists for the key: the same as [`is_spilled`](Self::is_spilled), by its other name.
+    ///
+    /// # Errors
+    ///
+    /// See [`Store`].
+    pub fn valueset_exists(&self, key: impl Into<E>) -> Result<bool> {
+        self.is_spilled(key)
+    }
+
+    /// Deleted positions in the key's value set that are not yet reused; 0 if it has no set or is not there.
+    ///
+    /// Tombstones are bits beside the values: a stored [`E::ZERO`] is none.
+    ///
+    /// # Errors
+    ///
+    /// See [`Store`].
+    pub fn get_tombstone_count(&self, key: impl Into<E>) -> Result<u64> {
+        let key = key.into();
+        self.reading(|reader| reader.tombstone_count(key))
+    }
+
+    /// The counters of the store, at one time between two writes.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let engine = self.engine();
+        let state = engine.writer();
+        let pages = &state.writer.pages;
+        let overflow_pages = pages.overflow_numbers.used();
+        let (bucket_pages, value_pages) =
+            (pages.bucket_count() + overflow_pages, pages.value_numbers.used());
+        let (file_bytes, table_pages) = {
+            let files = pages.files();
+            let tables = files.pages(Space::Tables);
+            (files.end(), u64::from(tables.page_count() - tables.free_count()))
+        };
+        let pool_pages = pages.bucket_pool.used_pages() + pages.value_pool.used_pages();
+        let log = state.log.as_ref();
+        Stats {
+            keys: self.len(),
+            values: self.value_len(),
+            global_depth: engine.shared.tables.depth(),
+            buckets: pages.bucket_count(),
+            bucket_pages,
+            value_pages,
+            live_bytes: (bucket_pages + value_pages + table_pages) * PAGE_BYTES as u64,
+            file_bytes,
+            wal_bytes: log.map_or(0, |log| log.file_bytes()),
+            wal_used_bytes: log.map_or(0, |log| log.used_bytes()),
+            pool_bytes: pool_pages as u64 * PAGE_BYTES as u64,
+            retired: pages.limbo.len() as u64,
+            checkpoints: engine.shared.counters.checkpoints.load(Ordering::Relaxed),
+            snapshots: pages.tables.snapshot_count() as u64,
+            oldest_pin: pages.limbo.oldest_wait(),
+            lsn: self.lsn(),
+            durable_lsn: self.durable_lsn(),
+        }
+    }
+
+    /// Writes the whole structure as text: counters, then each bucket with its keys and values.
+    ///
+    /// Buckets are read one after another; writes may come in between.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] if `out` fails. Else see [`Store`].
+    pub fn debug_dump(&self, out: &mut impl io::Write) -> Result<()> {
+        let path = self.engine().shared.path.clone();
+        let io_error = |source| Error::Io { path: path.clone(), action: "dump", source };
+        let stats = self.stats();
+        writeln!(
+            out,
+            "{}: {} keys, {} values, depth {}, {} buckets, {} value pages",
+            path.display(),
+            stats.keys,
+            stats.values,
+            stats.global_depth,
+            stats.buckets,
+            stats.value_pages,
+        )
+        .map_err(io_error)?;
+        let mut position = 0_u64;
+        while position < 1 << 32 {
+            let mut text = Vec::new();
+            position = self.dump_bucket(position, &mut text)?;
+            out.write_all(&text).map_err(io_error)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the bucket at a scan position; answers where the next one begins.
+    fn dump_bucket(&self, position: u64, text: &mut Vec<u8>) -> Result<u64> {
+        use std::fmt::Write;
+        let engine = self.engine();
+        engine.shared.check_open()?;
+        let state = engine.writer();
+        let pages = &state.writer.pages;
+        let mask = ((1_u64 << engine.shared.tables.depth()) - 1) as u32;
+        let index = (position as u32).reverse_bits() & mask;
+        let mut lines = String::new();
+        let (prefix, local_depth) = bucket_place(pages.bucket(pages.bucket_at(index)));
+        for link in pages.chain(index) {
+            let number = pages.link_page(link);
+            let page = pages.bucket(number);
+            let writer = BucketWriter::new(page);
+            let (entries, sorted) = (writer.entry_count(), writer.sorted_count());
+            let overflow = page[OVERFLOW_WORD].load(Ordering::Relaxed) as u32;
+            let width = local_depth as usize;
+            // Writing to a string cannot fail.
+            let _ = writeln!(
+                lines,
+                "bucket {prefix:0width$b}/{local_depth} page {number} generation {}: \
+                 {entries} entries, {sorted} sorted, overflow {overflow}",
+                writer.generation(),
+            );
+            let dumped = writer.for_each(|key, content| {
+                let _ = match content {
+                    Content::Inline(values) => {
+                        writeln!(lines, "  {key} -> {:?}", values.as_slice())
+                    }
+                    Content::Spilled(pointer) => {
+                        writeln!(lines, "  {key} -> set of {} {pointer:?}", pointer.value_count)
+                    }
+                };
+            });
+            dumped.map_err(|fault| pages.bucket_fault(number, fault))?;
+        }
+        text.extend_from_slice(lines.as_bytes());
+        Ok(u64::from(prefix.reverse_bits()) + ((1 << 32) >> local_depth))
+    }
+}

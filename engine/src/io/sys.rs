@@ -1,0 +1,117 @@
+//! The system calls that the standard library does not offer. All unsafe code of `io` is here.
+//!
+//! Each function is a thin, safe cover: it takes borrowed Rust values, makes one call, and turns the
+//! answer into an [`io::Result`]. Policy (fallbacks, error mapping, retries of a lock) is the caller's.
+
+#![allow(unsafe_code)]
+
+use std::ffi::CStr;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::sync::atomic::AtomicU64;
+
+use memmap2::MmapRaw;
+
+/// A lock on a byte range that belongs to the open file description: `F_RDLCK` or `F_WRLCK`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RangeLock {
+    Read,
+    Write,
+    /// No lock: gives back what is held.
+    None,
+}
+
+/// Turns the answer of a call into a result.
+fn check(answer: libc::c_int) -> io::Result<()> {
+    if answer == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Takes `flock(LOCK_SH)` without waiting.
+pub(super) fn flock_shared(file: &File) -> io::Result<()> {
+    // SAFETY: the descriptor is open, since `file` is borrowed; the call touches no memory of ours.
+    check(unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_SH | libc::LOCK_NB) })
+}
+
+/// Gives back what [`flock_shared`] took.
+pub(super) fn flock_release(file: &File) -> io::Result<()> {
+    // SAFETY: the descriptor is open, since `file` is borrowed; the call touches no memory of ours.
+    check(unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_UN) })
+}
+
+fn range(lock: libc::c_int, start: i64, bytes: i64) -> libc::flock {
+    libc::flock {
+        l_type: lock as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: start,
+        l_len: bytes,
+        l_pid: 0,
+    }
+}
+
+/// Locks `start..start + bytes` for this open file description without waiting.
+pub(super) fn range_lock(file: &File, lock: RangeLock, start: i64, bytes: i64) -> io::Result<()> {
+    let kind = match lock {
+        RangeLock::Read => libc::F_RDLCK,
+        RangeLock::Write => libc::F_WRLCK,
+        RangeLock::None => libc::F_UNLCK,
+    };
+    let wanted = range(kind, start, bytes);
+    // SAFETY: the descriptor is open, since `file` is borrowed; F_OFD_SETLK reads one `flock`, which
+    // lives until the call returns.
+    check(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const wanted) })
+}
+
+/// The range `(start, bytes)` of a lock that excludes a write lock on `start..start + bytes`.
+pub(super) fn range_lock_holder(
+    file: &File,
+    start: i64,
+    bytes: i64,
+) -> io::Result<Option<(i64, i64)>> {
+    let mut found = range(libc::F_WRLCK, start, bytes);
+    // SAFETY: the descriptor is open, since `file` is borrowed; F_OFD_GETLK reads and writes one
+    // `flock`, which is exclusively borrowed until the call returns.
+    check(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_GETLK, &raw mut found) })?;
+    let free = libc::c_int::from(found.l_type) == libc::F_UNLCK;
+    Ok((!free).then_some((found.l_start, found.l_len)))
+}
+
+/// Reserves space for the range and extends the file to its end.
+pub(super) fn fallocate(file: &File, offset: u64, bytes: u64) -> io::Result<()> {
+    let too_big = |_| io::Error::from_raw_os_error(libc::EFBIG);
+    let offset = libc::off_t::try_from(offset).map_err(too_big)?;
+    let bytes = libc::off_t::try_from(bytes).map_err(too_big)?;
+    // SAFETY: the descriptor is open, since `file` is borrowed; the call touches no memory of ours.
+    check(unsafe { libc::fallocate(file.as_raw_fd(), 0, offset, bytes) })
+}
+
+/// Renames `from` to `to` unless `to` is in use.
+pub(super) fn rename_noreplace(from: &CStr, to: &CStr) -> io::Result<()> {
+    let (here, flags) = (libc::AT_FDCWD, libc::RENAME_NOREPLACE);
+    // SAFETY: both paths end in a zero byte and live until the call returns; it only reads them.
+    check(unsafe { libc::renameat2(here, from.as_ptr(), here, to.as_ptr(), flags) })
+}
+
+/// Fills a prefix of `bytes` with random ones and tells its length.
+pub(super) fn random(bytes: &mut [u8]) -> io::Result<usize> {
+    // SAFETY: pointer and length are those of one exclusively borrowed slice, which the call only writes.
+    let filled = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
+    usize::try_from(filled).map_err(|_| io::Error::last_os_error())
+}
+
+/// `count` words of the map from byte `offset` on.
+///
+/// # Panics
+/// If they are not inside the map, or not aligned.
+pub(super) fn map_words(map: &MmapRaw, offset: usize, count: usize) -> &[AtomicU64] {
+    let end = count.checked_mul(8).and_then(|bytes| bytes.checked_add(offset));
+    assert!(offset.is_multiple_of(8) && end.is_some_and(|end| end <= map.len()));
+    // SAFETY: `offset` is not above the length of the one allocation that the map is (checked above).
+    let first = unsafe { map.as_mut_ptr().add(offset) };
+    // SAFETY:
+    // - aligned: maps start at a page, and `offset` is a multiple of 8 (checked above);
+    // - valid for reads and writes, and initialised: inside the map (checked above), whose every byte is
+    //   the file's, and which is writable and lives as long as the borrow;
+    // - all accesses of this process to the map's memory go through this function, so they are atomic.
+    unsafe { std::slice::from_raw_parts(first.cast(), count) }
+}

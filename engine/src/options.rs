@@ -1,0 +1,161 @@
+//! How a store is opened: options, their ranges, their defaults.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use cidstore_core::layout::PAGE_BYTES;
+
+use crate::error::{Error, Result};
+
+/// Log bytes of a store unless told otherwise.
+pub(crate) const WAL_BYTES_DEFAULT: u64 = 256 << 20;
+/// Smallest log.
+pub(crate) const WAL_BYTES_MIN: u64 = 64 << 10;
+/// Largest log.
+pub(crate) const WAL_BYTES_MAX: u64 = 64 << 30;
+/// Smallest `max_bytes`: an empty store.
+pub(crate) const FILE_BYTES_MIN: u64 = 256 << 10;
+/// Largest `max_bytes`: the file offsets that segments can name.
+pub(crate) const FILE_BYTES_MAX: u64 = 1 << 44;
+
+/// When a write counts as done.
+///
+/// | | panic, exit | `kill -9` | power loss |
+/// |---|---|---|---|
+/// | `Immediate` | kept | kept | kept |
+/// | `Interval(d)` | kept | kept | all but the last `d` |
+/// | `Buffered` | kept | kept | up to the last sync or checkpoint |
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// When the log record is on disk. Readers see the write only then.
+    #[default]
+    Immediate,
+    /// At once; the log is synced at most this much later.
+    Interval(Duration),
+    /// At once; the log is synced when something else asks for it.
+    Buffered,
+}
+
+/// Options of [`Store::open`](crate::Store::open); start with [`Store::options`](crate::Store::options).
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct OpenOptions {
+    create: bool,
+    read_only: bool,
+    wal_path: Option<PathBuf>,
+    wal_bytes: u64,
+    durability: Durability,
+    verify_reads: bool,
+    max_bytes: Option<u64>,
+}
+
+impl Default for OpenOptions {
+    fn default() -> Self {
+        Self {
+            create: true,
+            read_only: false,
+            wal_path: None,
+            wal_bytes: WAL_BYTES_DEFAULT,
+            durability: Durability::default(),
+            verify_reads: false,
+            max_bytes: None,
+        }
+    }
+}
+
+impl OpenOptions {
+    /// Whether a store that does not exist is created. Default: yes.
+    pub fn create(mut self, create: bool) -> Self {
+        self.create = create;
+        self
+    }
+
+    /// Opens for reading only: nothing is written, and a store that was not closed cleanly is refused.
+    /// Default: no.
+    pub fn read_only(mut self, read_only: bool) -> Self {
+        self.read_only = read_only;
+        self
+    }
+
+    /// Where the log lies. Default: beside the data file, with `-wal` added to its name.
+    pub fn wal_path(mut self, path: impl AsRef<Path>) -> Self {
+        self.wal_path = Some(path.as_ref().into());
+        self
+    }
+
+    /// Most bytes of log, a multiple of 4096 from 64 KiB to 64 GiB. Default: 256 MiB.
+    ///
+    /// The log file starts at a few KiB and grows as it is needed. One batch may take half of this; a larger
+    /// log means fewer checkpoints and a longer recovery.
+    pub fn wal_bytes(mut self, bytes: u64) -> Self {
+        self.wal_bytes = bytes;
+        self
+    }
+
+    /// Durability of writes that do not name their own. Default: `Immediate`.
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// Checks the checksum of each sealed page that a read touches. Default: no.
+    pub fn verify_reads(mut self, verify: bool) -> Self {
+        self.verify_reads = verify;
+        self
+    }
+
+    /// Most bytes of data file, a multiple of 4096 of at least 256 KiB. Writes beyond are refused with
+    /// `NoSpace`. Default: no limit but the disk's.
+    pub fn max_bytes(mut self, bytes: u64) -> Self {
+        self.max_bytes = Some(bytes);
+        self
+    }
+
+    /// Checks all options against their ranges.
+    pub(crate) fn settings(&self, path: &Path) -> Result<Settings> {
+        check("wal_bytes", self.wal_bytes, WAL_BYTES_MIN, WAL_BYTES_MAX)?;
+        let max_bytes = self.max_bytes.unwrap_or(FILE_BYTES_MAX);
+        check("max_bytes", max_bytes, FILE_BYTES_MIN, FILE_BYTES_MAX)?;
+        let wal_path = self.wal_path.clone().unwrap_or_else(|| {
+            let mut name = path.as_os_str().to_owned();
+            name.push("-wal");
+            name.into()
+        });
+        if wal_path == path {
+            let detail = "is the data file itself".into();
+            return Err(Error::InvalidOption { option: "wal_path", detail });
+        }
+        Ok(Settings {
+            create: self.create && !self.read_only,
+            read_only: self.read_only,
+            wal_path,
+            wal_bytes: self.wal_bytes,
+            durability: self.durability,
+            verify_reads: self.verify_reads,
+            max_bytes,
+        })
+    }
+}
+
+/// Options that have been checked.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) create: bool,
+    pub(crate) read_only: bool,
+    pub(crate) wal_path: PathBuf,
+    pub(crate) wal_bytes: u64,
+    pub(crate) durability: Durability,
+    pub(crate) verify_reads: bool,
+    pub(crate) max_bytes: u64,
+}
+
+fn check(option: &'static str, bytes: u64, min: u64, max: u64) -> Result<()> {
+    let detail = if bytes < min || bytes > max {
+        format!("{bytes} is outside {min} to {max} bytes")
+    } else if !bytes.is_multiple_of(PAGE_BYTES as u64) {
+        format!("{bytes} is not a multiple of {PAGE_BYTES}")
+    } else {
+        return Ok(());
+    };
+    Err(Error::InvalidOption { option, detail })
+}

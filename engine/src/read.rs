@@ -1,0 +1,193 @@
+//! Reading: one key, many keys, one set. The same code for the live store and for snapshots.
+
+use cidstore_core::E;
+use cidstore_core::hash::{HashSeed, KeyHash};
+use cidstore_core::layout::PAGE_WORDS;
+use cidstore_core::layout::bucket::OVERFLOW_WORD;
+use cidstore_core::layout::entry::SetReference;
+use cidstore_core::protocol::lookup::{self, Answer, LookupFault, View};
+use cidstore_core::protocol::word::Word;
+
+use crate::error::Result;
+use crate::shared::Shared;
+use crate::values::Values;
+use crate::valueset::{self, SetFault, SetView};
+
+/// Keys whose memory is fetched ahead of their turn in a batch.
+const LOOK_AHEAD: usize = 16;
+
+/// The pages and tables to read from: live under a pin, or a snapshot's.
+#[derive(Clone, Copy)]
+pub(crate) struct Reader<'a, V> {
+    pub(crate) shared: &'a Shared,
+    pub(crate) view: V,
+}
+
+impl<V: View<PAGE_WORDS> + SetView> Reader<'_, V> {
+    fn seed(&self) -> HashSeed {
+        self.shared.seed
+    }
+
+    #[inline]
+    fn lookup(&self, key: E, hash: KeyHash) -> Result<Answer> {
+        if self.shared.checksums.is_some() {
+            self.check_chain(hash)?;
+        }
+        lookup::lookup(&self.view, key, hash).map_err(|fault| self.lookup_fault(fault))
+    }
+
+    /// Checks the pages that a lookup of this hash reads.
+    #[cold]
+    fn check_chain(&self, hash: KeyHash) -> Result<()> {
+        let mut page = self.view.directory_slot(hash.directory_index(self.view.depth()));
+        // A chain longer than this comes back to itself, which the lookup finds.
+        for _ in 0..1 << 16 {
+            self.shared.check_bucket(page)?;
+            let link = &self.view.bucket(page)[OVERFLOW_WORD];
+            let next = Word::load(link, std::sync::atomic::Ordering::Acquire) as u32;
+            if next == 0 {
+                break;
+            }
+            page = self.view.overflow_slot(next);
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn lookup_fault(&self, fault: LookupFault) -> crate::Error {
+        self.shared.corrupt(fault.to_string())
+    }
+
+    #[cold]
+    fn set_fault(&self, fault: SetFault) -> crate::Error {
+        self.shared.corrupt(fault.to_string())
+    }
+
+    /// All values of a key.
+    #[inline]
+    pub(crate) fn get(&self, key: E) -> Result<Values> {
+        self.get_hashed(key, self.seed().hash(key))
+    }
+
+    #[inline]
+    fn get_hashed(&self, key: E, hash: KeyHash) -> Result<Values> {
+        match self.lookup(key, hash)? {
+            Answer::Inline(values) => Ok(Values::inline(values)),
+            Answer::Absent => Ok(Values::default()),
+            Answer::Set(set) => self.read_set(set),
+        }
+    }
+
+    fn read_set(&self, set: SetReference) -> Result<Values> {
+        let mut values = Vec::new();
+        let each = |chunk: &[E]| values.extend_from_slice(chunk);
+        valueset::read_all(&self.view, set.encode(), each).map_err(|f| self.set_fault(f))?;
+        Ok(Values::many(values))
+    }
+
+    /// All values of each key, fetching the memory of later keys while earlier ones are read.
+    pub(crate) fn get_many(&self, keys: &[E], mut each: impl FnMut(usize, Values)) -> Result<()> {
+        // A ring of hashes: the directory slot of a key is fetched two rounds ahead, its page one.
+        let mut hashes = [KeyHash(0); 2 * LOOK_AHEAD];
+        let ahead = |at: usize, hashes: &mut [KeyHash; 2 * LOOK_AHEAD]| {
+            if let Some(&key) = keys.get(at) {
+                let hash = self.seed().hash(key);
+                hashes[at % (2 * LOOK_AHEAD)] = hash;
+                let depth = self.view.depth();
+                self.shared
+                    .tables
+                    .of(cidstore_core::layout::table::TableKind::Directory)
+                    .prefetch(hash.directory_index(depth));
+            }
+        };
+        for at in 0..2 * LOOK_AHEAD {
+            ahead(at, &mut hashes);
+        }
+        for hash in hashes.iter().take(keys.len().min(LOOK_AHEAD)) {
+            lookup::prefetch(&self.view, *hash);
+        }
+        for (at, &key) in keys.iter().enumerate() {
+            let hash = hashes[at % (2 * LOOK_AHEAD)];
+            if at + LOOK_AHEAD < keys.len() {
+                lookup::prefetch(&self.view, hashes[(at + LOOK_AHEAD) % (2 * LOOK_AHEAD)]);
+            }
+            let values = self.get_hashed(key, hash)?;
+            ahead(at + 2 * LOOK_AHEAD, &mut hashes);
+            each(at, values);
+        }
+        Ok(())
+    }
+
+    /// True if the key has values.
+    pub(crate) fn contains_key(&self, key: E) -> Result<bool> {
+        Ok(self.lookup(key, self.seed().hash(key))? != Answer::Absent)
+    }
+
+    /// True if the key has this value.
+    pub(crate) fn contains(&self, key: E, value: E) -> Result<bool> {
+        match self.lookup(key, self.seed().hash(key))? {
+            Answer::Inline(values) => Ok(values.as_slice().contains(&value)),
+            Answer::Absent => Ok(false),
+            Answer::Set(set) => valueset::contains(&self.view, set.encode(), value)
+                .map_err(|fault| self.set_fault(fault)),
+        }
+    }
+
+    /// How many values the key has.
+    pub(crate) fn value_count(&self, key: E) -> Result<u64> {
+        match self.lookup(key, self.seed().hash(key))? {
+            Answer::Inline(values) => Ok(values.len() as u64),
+            Answer::Absent => Ok(0),
+            Answer::Set(set) => {
+                valueset::count(&self.view, set.encode()).map_err(|fault| self.set_fault(fault))
+            }
+        }
+    }
+
+    /// How many tombstones the key's value set has; 0 if it has none or is inline.
+    pub(crate) fn tombstone_count(&self, key: E) -> Result<u64> {
+        match self.set_of(key)? {
+            None => Ok(0),
+            Some(set) => valueset::tombstones(&self.view, set.encode())
+                .map_err(|fault| self.set_fault(fault)),
+        }
+    }
+
+    /// The value set of a key whose values are not inline.
+    pub(crate) fn set_of(&self, key: E) -> Result<Option<SetReference>> {
+        match self.lookup(key, self.seed().hash(key))? {
+            Answer::Set(set) => Ok(Some(set)),
+            Answer::Inline(_) | Answer::Absent => Ok(None),
+        }
+    }
+
+    /// A walk through a key's values, a chunk at a time.
+    pub(crate) fn walk(&self, key: E) -> Result<Walk> {
+        Ok(match self.lookup(key, self.seed().hash(key))? {
+            Answer::Inline(values) => Walk::Inline(values.as_slice().to_vec()),
+            Answer::Absent => Walk::Inline(Vec::new()),
+            Answer::Set(set) => Walk::Set(valueset::LeafCursor::new(set.encode())),
+        })
+    }
+
+    /// The next chunk of a walk; `false` at its end.
+    pub(crate) fn next_chunk(&self, walk: &mut Walk, chunk: &mut Vec<E>) -> Result<bool> {
+        chunk.clear();
+        match walk {
+            Walk::Inline(values) => chunk.append(values),
+            Walk::Set(cursor) => {
+                let mut read = valueset::Chunk::new();
+                cursor.next(&self.view, &mut read).map_err(|fault| self.set_fault(fault))?;
+                chunk.extend_from_slice(read.values());
+            }
+        }
+        Ok(!chunk.is_empty())
+    }
+}
+
+/// Where a walk through the values of one key is. Belongs to one pin.
+#[derive(Debug)]
+pub(crate) enum Walk {
+    Inline(Vec<E>),
+    Set(valueset::LeafCursor),
+}

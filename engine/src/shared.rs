@@ -1,0 +1,259 @@
+//! What readers and the writer share: the mapped spaces, the live tables, the counters, the state.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use cidstore_core::crc::page_checksum;
+use cidstore_core::hash::HashSeed;
+use cidstore_core::layout::table::{Space, TableKind};
+use cidstore_core::layout::{PAGE_BYTES, PAGE_WORDS};
+use cidstore_core::protocol::lookup::View;
+use cidstore_core::protocol::word::Page;
+
+use crate::error::{Error, Result};
+use crate::io::DiskFile;
+use crate::space::is_pool;
+use crate::space::layout::Regions;
+use crate::table::slots::SlotArray;
+use crate::table::{FrozenTables, LiveTables};
+use crate::valueset::SetView;
+
+const OPEN: u8 = 0;
+const CLOSED: u8 = 1;
+
+/// Everything that outlives a single operation and needs no lock to read.
+pub(crate) struct Shared {
+    pub(crate) path: PathBuf,
+    pub(crate) file: Arc<dyn DiskFile>,
+    pub(crate) regions: Regions,
+    pub(crate) tables: LiveTables,
+    pub(crate) seed: HashSeed,
+    pub(crate) counters: Counters,
+    /// Checksums of the file's pages, if reads are to check them.
+    pub(crate) checksums: Option<Checksums>,
+    state: AtomicU8,
+    failure: OnceLock<String>,
+}
+
+/// Counts that readers may see at any time. The writer alone changes them.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) keys: AtomicU64,
+    pub(crate) values: AtomicU64,
+    pub(crate) applied_lsn: AtomicU64,
+    pub(crate) checkpoints: AtomicU64,
+    /// Pages of the present cut, buckets and values, that have no place in the file yet.
+    pub(crate) cut_unwritten: [AtomicU64; 2],
+}
+
+impl Shared {
+    /// Puts the parts together; the tables are still empty.
+    pub(crate) fn new(
+        path: PathBuf,
+        file: Arc<dyn DiskFile>,
+        regions: Regions,
+        tables: LiveTables,
+        seed: HashSeed,
+        checksums: Option<Checksums>,
+    ) -> Self {
+        Self {
+            path,
+            file,
+            regions,
+            tables,
+            seed,
+            counters: Counters::default(),
+            checksums,
+            state: AtomicU8::new(OPEN),
+            failure: OnceLock::new(),
+        }
+    }
+
+    /// The live tables and pages, for a reader that is pinned.
+    #[inline]
+    pub(crate) fn view(&self) -> LiveView<'_> {
+        LiveView { shared: self }
+    }
+
+    /// `Closed` after [`mark_closed`](Self::mark_closed).
+    #[inline]
+    pub(crate) fn check_open(&self) -> Result<()> {
+        // Relaxed: closing races with a read either way; memory stays mapped until the last owner goes.
+        if self.state.load(Ordering::Relaxed) == OPEN { Ok(()) } else { Err(Error::Closed) }
+    }
+
+    /// `Closed`, or `Failed` after a failed write or sync.
+    pub(crate) fn check_writable(&self) -> Result<()> {
+        self.check_open()?;
+        match self.failure.get() {
+            None => Ok(()),
+            Some(cause) => Err(Error::Failed { cause: cause.clone() }),
+        }
+    }
+
+    /// Refuses everything from now on; false if it was closed before.
+    pub(crate) fn mark_closed(&self) -> bool {
+        self.state.swap(CLOSED, Ordering::AcqRel) == OPEN
+    }
+
+    /// Refuses writes for ever: a write or sync has failed, and what is on disk is unknown.
+    pub(crate) fn mark_failed(&self, cause: &Error) -> String {
+        self.failure
+            .get_or_init(|| {
+                tracing::error!(path = %self.path.display(), %cause, "the store has failed");
+                cause.to_string()
+            })
+            .clone()
+    }
+
+    /// True after [`mark_failed`](Self::mark_failed).
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failure.get().is_some()
+    }
+
+    /// An error about a page of this store.
+    pub(crate) fn corrupt(&self, place: impl Into<String>) -> Error {
+        Error::Corrupt { path: self.path.clone(), offset: 0, detail: place.into() }
+    }
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+/// What each page of the file must sum up to, by page number: for reads that check what they touch.
+#[derive(Debug)]
+pub(crate) struct Checksums {
+    buckets: SlotArray,
+    values: SlotArray,
+}
+
+impl Checksums {
+    /// An empty list.
+    pub(crate) fn reserve() -> std::io::Result<Self> {
+        Ok(Self { buckets: SlotArray::reserve()?, values: SlotArray::reserve()? })
+    }
+
+    fn of(&self, space: Space) -> &SlotArray {
+        if space == Space::Values { &self.values } else { &self.buckets }
+    }
+
+    /// Notes the checksum of a page before any table names it.
+    pub(crate) fn note(&self, space: Space, page: u32, checksum: u32) {
+        self.of(space).set(page, checksum);
+    }
+
+    /// Whether a page is as it was written. Pages in memory are.
+    fn is_sound(&self, space: Space, number: u32, page: &Page) -> bool {
+        if is_pool(number) || number == 0 {
+            return true;
+        }
+        // Relaxed: pages of the file do not change while a pin holds them.
+        let words = page.each_ref().map(|word| word.load(Ordering::Relaxed));
+        let bytes: &[u8; PAGE_BYTES] = zerocopy::transmute_ref!(&words);
+        page_checksum(space, number, bytes) == self.of(space).get(number)
+    }
+}
+
+impl Shared {
+    /// Notes the checksum of a page of the file, if reads are to check it.
+    pub(crate) fn note_checksum(&self, space: Space, page: u32, checksum: u32) {
+        if let Some(checksums) = &self.checksums {
+            checksums.note(space, page, checksum);
+        }
+    }
+
+    /// `Corrupt` if reads are to check pages and this bucket page is not what was written.
+    pub(crate) fn check_bucket(&self, number: u32) -> Result<()> {
+        let sound = self.checksums.as_ref().is_none_or(|checksums| {
+            checksums.is_sound(Space::Buckets, number, self.regions.buckets.page(number))
+        });
+        if sound {
+            return Ok(());
+        }
+        Err(self.corrupt(format!("bucket page {number}: wrong checksum")))
+    }
+
+    /// A value page, unless reads are to check pages and it is not what was written.
+    fn value_page(&self, number: u32) -> Option<&Page> {
+        let page = (number != 0).then(|| self.regions.values.page(number))?;
+        let sound = self
+            .checksums
+            .as_ref()
+            .is_none_or(|checksums| checksums.is_sound(Space::Values, number, page));
+        sound.then_some(page)
+    }
+}
+
+/// The store as it is now.
+#[derive(Clone, Copy)]
+pub(crate) struct LiveView<'a> {
+    shared: &'a Shared,
+}
+
+impl View<PAGE_WORDS> for LiveView<'_> {
+    type W = AtomicU64;
+
+    #[inline]
+    fn depth(&self) -> u32 {
+        self.shared.tables.depth()
+    }
+
+    #[inline]
+    fn directory_slot(&self, index: u32) -> u32 {
+        self.shared.tables.of(TableKind::Directory).get(index)
+    }
+
+    #[inline]
+    fn bucket(&self, page: u32) -> &Page {
+        self.shared.regions.buckets.page(page)
+    }
+
+    fn overflow_slot(&self, logical: u32) -> u32 {
+        self.shared.tables.of(TableKind::Overflow).get(logical)
+    }
+}
+
+impl SetView for LiveView<'_> {
+    #[inline]
+    fn value_page(&self, logical: u32) -> Option<&Page> {
+        self.shared.value_page(self.shared.tables.of(TableKind::Values).get(logical))
+    }
+}
+
+/// The store as it was at a snapshot.
+#[derive(Clone, Copy)]
+pub(crate) struct FrozenView<'a> {
+    pub(crate) shared: &'a Shared,
+    pub(crate) frozen: &'a FrozenTables,
+}
+
+impl View<PAGE_WORDS> for FrozenView<'_> {
+    type W = AtomicU64;
+
+    fn depth(&self) -> u32 {
+        self.frozen.depth
+    }
+
+    fn directory_slot(&self, index: u32) -> u32 {
+        self.frozen.get(&self.shared.tables, TableKind::Directory, index)
+    }
+
+    fn bucket(&self, page: u32) -> &Page {
+        self.shared.regions.buckets.page(page)
+    }
+
+    fn overflow_slot(&self, logical: u32) -> u32 {
+        self.frozen.get(&self.shared.tables, TableKind::Overflow, logical)
+    }
+}
+
+impl SetView for FrozenView<'_> {
+    fn value_page(&self, logical: u32) -> Option<&Page> {
+        let page = self.frozen.get(&self.shared.tables, TableKind::Values, logical);
+        self.shared.value_page(page)
+    }
+}

@@ -1,0 +1,303 @@
+//! The data file's segments: which run of the file belongs to which space, and how spaces grow and shrink.
+//!
+//! Segments are only ever added at the end of the file, so within a space both page numbers and file
+//! offsets ascend. `fallocate` reserves a segment's blocks before anything refers to it: a full disk is an
+//! error value here and nowhere else.
+
+use std::ops::Range;
+
+use cidstore_core::layout::PAGE_BYTES;
+use cidstore_core::layout::superblock::{SEGMENT_UNIT_PAGES, SEGMENTS_START, Segment};
+use cidstore_core::layout::table::Space;
+
+use super::POOL_BASE;
+use super::file_pages::FilePages;
+use super::region::Region;
+use crate::error::{Error, Result};
+use crate::io::DiskFile;
+
+/// Pages in 2 MiB: segments of this size and more are aligned to it, in the file and in memory.
+const HUGE_PAGES: u32 = 512;
+
+/// A segment with the first of its page numbers.
+#[derive(Clone, Copy, Debug)]
+struct Placed {
+    first_page: u32,
+    segment: Segment,
+}
+
+/// One space's part of the file.
+#[derive(Debug, Default)]
+struct SpaceLayout {
+    segments: Vec<Placed>,
+    pages: FilePages,
+}
+
+/// Address ranges of the two mapped spaces.
+#[derive(Debug)]
+pub(crate) struct Regions {
+    pub(crate) buckets: Region,
+    pub(crate) values: Region,
+}
+
+impl Regions {
+    /// The region of a space; the tables space is not mapped.
+    fn of(&self, space: Space) -> Option<&Region> {
+        match space {
+            Space::Buckets => Some(&self.buckets),
+            Space::Values => Some(&self.values),
+            Space::Tables => None,
+        }
+    }
+}
+
+/// All spaces of the data file.
+#[derive(Debug)]
+pub(crate) struct FileLayout {
+    spaces: [SpaceLayout; 3],
+    end: u64,
+    bytes_max: u64,
+}
+
+impl FileLayout {
+    /// The layout of an empty file.
+    pub(crate) fn empty(bytes_max: u64) -> Self {
+        Self { spaces: Default::default(), end: SEGMENTS_START, bytes_max }
+    }
+
+    /// The layout that a superblock tells; maps its segments. All pages count as free.
+    pub(crate) fn from_segments<'a>(
+        segments: impl Fn(Space) -> &'a [Segment],
+        bytes_max: u64,
+        file: &dyn DiskFile,
+        regions: &Regions,
+    ) -> Result<Self> {
+        let mut layout = Self::empty(bytes_max);
+        for space in SPACES {
+            for &segment in segments(space) {
+                layout.place(space, segment, file, regions)?;
+            }
+        }
+        Ok(layout)
+    }
+
+    /// Adds a segment whose blocks exist already.
+    fn place(
+        &mut self,
+        space: Space,
+        segment: Segment,
+        file: &dyn DiskFile,
+        regions: &Regions,
+    ) -> Result<()> {
+        let offset = segment.first_file_page as u64 * PAGE_BYTES as u64;
+        let first_page = self.pages(space).page_count();
+        if let Some(region) = regions.of(space) {
+            region
+                .map_segment(file.raw_fd(), offset, first_page, segment.page_count)
+                .map_err(|source| Error::Io { path: file.path().into(), action: "map", source })?;
+        }
+        let part = &mut self.spaces[space as usize];
+        part.segments.push(Placed { first_page, segment });
+        part.pages.grow(segment.page_count);
+        self.end = self.end.max(offset + segment.page_count as u64 * PAGE_BYTES as u64);
+        Ok(())
+    }
+
+    /// Which pages of a space are free.
+    pub(crate) fn pages(&self, space: Space) -> &FilePages {
+        &self.spaces[space as usize].pages
+    }
+
+    /// Which pages of a space are free, to take or release some.
+    pub(crate) fn pages_mut(&mut self, space: Space) -> &mut FilePages {
+        &mut self.spaces[space as usize].pages
+    }
+
+    /// The segments of a space, as the superblock keeps them; neighbours in the file are joined.
+    pub(crate) fn segments(&self, space: Space) -> Vec<Segment> {
+        let mut joined: Vec<Segment> = Vec::new();
+        for placed in &self.spaces[space as usize].segments {
+            match joined.last_mut() {
+                Some(last)
+                    if last.first_file_page + last.page_count == placed.segment.first_file_page =>
+                {
+                    last.page_count += placed.segment.page_count;
+                }
+                _ => joined.push(placed.segment),
+            }
+        }
+        joined
+    }
+
+    /// Length that the data file has.
+    pub(crate) fn end(&self) -> u64 {
+        self.end
+    }
+
+    /// Where a page lies in the file, and how many pages follow it without a gap (itself included).
+    pub(crate) fn place_of(&self, space: Space, page: u32) -> Option<(u64, u32)> {
+        let segments = &self.spaces[space as usize].segments;
+        let at = segments.partition_point(|placed| placed.first_page <= page).checked_sub(1)?;
+        let Placed { first_page, segment } = segments[at];
+        let within = page - first_page;
+        let offset = (segment.first_file_page as u64 + within as u64) * PAGE_BYTES as u64;
+        (within < segment.page_count).then_some((offset, segment.page_count - within))
+    }
+
+    /// Makes sure that a space has this many free pages.
+    ///
+    /// # Errors
+    /// `NoSpace` if the disk, `max_bytes` or the address range is full; nothing has changed then but that
+    /// some segments may have been added.
+    pub(crate) fn ensure_free(
+        &mut self,
+        space: Space,
+        pages: u64,
+        file: &dyn DiskFile,
+        regions: &Regions,
+    ) -> Result<()> {
+        while (self.pages(space).free_count() as u64) < pages {
+            let missing = pages - self.pages(space).free_count() as u64;
+            self.grow(space, missing, file, regions)?;
+        }
+        Ok(())
+    }
+
+    /// Adds one segment of the scheduled size, or of the smallest that helps if the disk is nearly full.
+    fn grow(
+        &mut self,
+        space: Space,
+        missing: u64,
+        file: &dyn DiskFile,
+        regions: &Regions,
+    ) -> Result<()> {
+        let count = self.pages(space).page_count();
+        let scheduled = next_segment_pages(count);
+        let least = if count < HUGE_PAGES { SEGMENT_UNIT_PAGES.max(count) } else { HUGE_PAGES };
+        if count as u64 + missing >= POOL_BASE as u64 {
+            let detail = "the address range of one page space (1 TiB) is used up".into();
+            return Err(Error::NoSpace { path: file.path().into(), detail });
+        }
+        match self.add_segment(space, scheduled, file, regions) {
+            Err(Error::NoSpace { .. }) if scheduled > least => {
+                self.add_segment(space, least, file, regions)
+            }
+            other => other,
+        }
+    }
+
+    /// Allocates a run at the end of the file and maps it.
+    fn add_segment(
+        &mut self,
+        space: Space,
+        page_count: u32,
+        file: &dyn DiskFile,
+        regions: &Regions,
+    ) -> Result<()> {
+        let alignment = if page_count >= HUGE_PAGES { HUGE_PAGES } else { 1 };
+        let offset = self.end.next_multiple_of(alignment as u64 * PAGE_BYTES as u64);
+        let bytes = page_count as u64 * PAGE_BYTES as u64;
+        if offset + bytes > self.bytes_max {
+            return Err(Error::NoSpace {
+                path: file.path().into(),
+                detail: format!(
+                    "max_bytes is {}, the file would need {}",
+                    self.bytes_max,
+                    offset + bytes
+                ),
+            });
+        }
+        file.allocate(self.end, offset + bytes - self.end)?;
+        let first_file_page = (offset / PAGE_BYTES as u64) as u32;
+        self.place(space, Segment { first_file_page, page_count }, file, regions)
+    }
+
+    /// Cuts free pages off the end of the file, as far as whole alignment units are free there.
+    ///
+    /// Returns the new length; the caller truncates the file once both superblocks say so. Unmaps what it
+    /// cuts: the caller makes sure that no reader holds pages there.
+    pub(crate) fn cut_free_tail(&mut self, file: &dyn DiskFile, regions: &Regions) -> Result<u64> {
+        while let Some(space) = self.last_space() {
+            let part = &mut self.spaces[space as usize];
+            let count = part.pages.page_count();
+            let keep = round_up_to_schedule(part.pages.end_of_taken().max(1));
+            let Some(last) = part.segments.last_mut() else { break };
+            let keep_here = keep.saturating_sub(last.first_page).min(last.segment.page_count);
+            if keep >= count {
+                break;
+            }
+            let new_count = last.first_page + keep_here;
+            if let Some(region) = regions.of(space) {
+                region.unmap_segment(new_count, count - new_count).map_err(|source| Error::Io {
+                    path: file.path().into(),
+                    action: "unmap",
+                    source,
+                })?;
+            }
+            last.segment.page_count = keep_here;
+            let segment_end = (last.segment.first_file_page + keep_here) as u64 * PAGE_BYTES as u64;
+            let emptied = keep_here == 0;
+            if emptied {
+                part.segments.pop();
+            }
+            part.pages.shrink_to(new_count);
+            self.end = if emptied { self.end_of_segments() } else { segment_end };
+            if !emptied {
+                break;
+            }
+        }
+        Ok(self.end)
+    }
+
+    /// The space whose segment ends the file.
+    fn last_space(&self) -> Option<Space> {
+        let last = |space: &Space| {
+            self.spaces[*space as usize]
+                .segments
+                .last()
+                .map(|placed| placed.segment.first_file_page)
+        };
+        SPACES.into_iter().filter(|space| last(space).is_some()).max_by_key(last)
+    }
+
+    fn end_of_segments(&self) -> u64 {
+        let ends = self.spaces.iter().filter_map(|part| part.segments.last());
+        let end =
+            ends.map(|placed| placed.segment.first_file_page + placed.segment.page_count).max();
+        end.map_or(SEGMENTS_START, |page| page as u64 * PAGE_BYTES as u64)
+    }
+
+    /// Takes a run of free pages that is also contiguous in the file.
+    pub(crate) fn take_run(&mut self, space: Space, pages_max: u32) -> Option<(Range<u32>, u64)> {
+        let run = self.pages_mut(space).take_run(pages_max)?;
+        let (offset, contiguous) = self.place_of(space, run.start)?;
+        let kept = run.start..run.end.min(run.start + contiguous);
+        for page in kept.end..run.end {
+            self.pages_mut(space).release(page);
+        }
+        Some((kept, offset))
+    }
+}
+
+/// The spaces, in the order of their numbers.
+pub(crate) const SPACES: [Space; 3] = [Space::Buckets, Space::Values, Space::Tables];
+
+/// Pages of the segment that follows when a space has `count` pages.
+fn next_segment_pages(count: u32) -> u32 {
+    if count == 0 {
+        SEGMENT_UNIT_PAGES
+    } else if count < HUGE_PAGES {
+        count
+    } else {
+        (count / 8 / HUGE_PAGES * HUGE_PAGES).max(HUGE_PAGES)
+    }
+}
+
+/// The smallest page count at or above `count` that the growth schedule can go on from.
+fn round_up_to_schedule(count: u32) -> u32 {
+    if count >= HUGE_PAGES {
+        count.next_multiple_of(HUGE_PAGES)
+    } else {
+        count.next_power_of_two().max(SEGMENT_UNIT_PAGES)
+    }
+}

@@ -1,0 +1,21 @@
+//! Spaces: where pages live in the file and in memory.
+//!
+//! A *page number* names a page of one space. Below [`POOL_BASE`] it is a page of the file, mapped
+//! read-only; from [`POOL_BASE`] on it is a page of the pool, in memory only. Both are at
+//! `base + number * 4096`, so a reader never asks which it is.
+
+pub(crate) mod file_pages;
+pub(crate) mod layout;
+pub(crate) mod limbo;
+pub(crate) mod pool;
+pub(crate) mod region;
+
+/// First page number of the pool. A space of the file can hold 2^28 pages (1 TiB).
+pub(crate) const POOL_BASE: u32 = 1 << 28;
+/// Pages that the pool of one space can hold (32 GiB of memory).
+pub(crate) const POOL_PAGES: u32 = 1 << 23;
+
+/// True if this page number names a page of the pool.
+pub(crate) const fn is_pool(page: u32) -> bool {
+    page >= POOL_BASE
+}

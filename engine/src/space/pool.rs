@@ -1,0 +1,198 @@
+//! The pool: which pages in memory are free, and which have changed since the last checkpoint's cut.
+
+use super::{POOL_BASE, POOL_PAGES};
+
+/// Free pages above this many are given back to the kernel when the pool is trimmed.
+const KEEP_FREE_PAGES: usize = 16 << 10;
+
+/// What a pool page is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Free,
+    /// A table slot names it (or will, once the writer is done with it).
+    Live,
+    /// Replaced; readers may still hold it.
+    Retired,
+}
+
+/// The bookkeeping of one pool page.
+#[derive(Clone, Copy, Debug)]
+struct PoolPage {
+    state: State,
+    /// Serial number of the cut whose list names this page, so that no list names it twice.
+    listed: u64,
+    /// The logical number whose page this is (value and overflow pages).
+    owner: u32,
+}
+
+/// The pool of one space. The writer's own.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    pages: Vec<PoolPage>,
+    free: Vec<u32>,
+    /// Pages built since the last cut, some of them retired since.
+    built: Vec<u32>,
+    /// Serial number of the next cut.
+    serial: u64,
+    live: usize,
+    /// Live pages that the cut before the next one has listed: a checkpoint is writing them.
+    in_cut: usize,
+}
+
+/// The pool has no page left: a checkpoint must make room.
+#[derive(Debug)]
+pub(crate) struct PoolExhausted;
+
+impl Pool {
+    /// An empty pool.
+    pub(crate) fn new() -> Self {
+        Self {
+            pages: Vec::new(),
+            free: Vec::new(),
+            built: Vec::new(),
+            serial: 1,
+            live: 0,
+            in_cut: 0,
+        }
+    }
+
+    fn index(page: u32) -> usize {
+        (page - POOL_BASE) as usize
+    }
+
+    /// Takes a free page. Its memory holds whatever the last use left: the caller fills all of it.
+    pub(crate) fn allocate(&mut self, owner: u32) -> Result<u32, PoolExhausted> {
+        let page = match self.free.pop() {
+            Some(page) => page,
+            None if self.pages.len() < POOL_PAGES as usize => {
+                self.pages.push(PoolPage { state: State::Free, listed: 0, owner: 0 });
+                POOL_BASE + (self.pages.len() - 1) as u32
+            }
+            None => return Err(PoolExhausted),
+        };
+        let record = &mut self.pages[Self::index(page)];
+        debug_assert_eq!(record.state, State::Free);
+        record.state = State::Live;
+        record.owner = owner;
+        if record.listed != self.serial {
+            record.listed = self.serial;
+            self.built.push(page);
+        }
+        self.live += 1;
+        Ok(page)
+    }
+
+    /// Notes that no table names this page any more; it is not free before [`release`](Self::release).
+    pub(crate) fn retire(&mut self, page: u32) {
+        let record = &mut self.pages[Self::index(page)];
+        debug_assert_eq!(record.state, State::Live);
+        record.state = State::Retired;
+        self.live -= 1;
+        if record.listed != self.serial {
+            self.in_cut -= 1;
+        }
+    }
+
+    /// Makes a retired page free.
+    pub(crate) fn release(&mut self, page: u32) {
+        let record = &mut self.pages[Self::index(page)];
+        debug_assert_eq!(record.state, State::Retired);
+        record.state = State::Free;
+        self.free.push(page);
+    }
+
+    /// True if a table slot still names this page.
+    pub(crate) fn is_live(&self, page: u32) -> bool {
+        self.pages.get(Self::index(page)).is_some_and(|record| record.state == State::Live)
+    }
+
+    /// The logical number whose page this is.
+    pub(crate) fn owner(&self, page: u32) -> u32 {
+        self.pages[Self::index(page)].owner
+    }
+
+    /// Says whose page this is, for a page that was allocated before its number was known.
+    pub(crate) fn set_owner(&mut self, page: u32, owner: u32) {
+        self.pages[Self::index(page)].owner = owner;
+    }
+
+    /// The live pages built since the last cut; the next call answers only later ones.
+    pub(crate) fn cut(&mut self) -> Vec<u32> {
+        self.serial += 1;
+        let built = std::mem::take(&mut self.built);
+        self.in_cut = self.live;
+        built.into_iter().filter(|&page| self.is_live(page)).collect()
+    }
+
+    /// Takes a cut's list back, after its checkpoint could not be finished.
+    pub(crate) fn restore_cut(&mut self, pages: Vec<u32>) {
+        for page in pages {
+            let record = &mut self.pages[Self::index(page)];
+            if record.state == State::Live && record.listed != self.serial {
+                record.listed = self.serial;
+                self.built.push(page);
+                self.in_cut -= 1;
+            }
+        }
+    }
+
+    /// Live pages built since the last cut.
+    pub(crate) fn new_pages(&self) -> usize {
+        self.live - self.in_cut
+    }
+
+    /// Pages that a checkpoint would have to write, at most.
+    pub(crate) fn live_pages(&self) -> usize {
+        self.live
+    }
+
+    /// Pages whose memory is in use, retired ones included.
+    pub(crate) fn used_pages(&self) -> usize {
+        self.pages.len() - self.free.len()
+    }
+
+    /// Names runs of free pages whose memory can go back to the kernel; keeps some for the next burst.
+    pub(crate) fn trim(&mut self, mut discard: impl FnMut(u32, u32)) {
+        if self.free.len() <= 2 * KEEP_FREE_PAGES {
+            return;
+        }
+        // Low pages are used first from now on, so that high runs stay untouched.
+        self.free.sort_unstable_by(|a, b| b.cmp(a));
+        let surplus = self.free.len() - KEEP_FREE_PAGES;
+        let mut pages = self.free[..surplus].iter().copied().rev().peekable();
+        while let Some(first) = pages.next() {
+            let mut count = 1;
+            while pages.next_if_eq(&(first + count)).is_some() {
+                count += 1;
+            }
+            discard(first, count);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_that_is_reused_before_a_cut_is_listed_once() {
+        let mut pool = Pool::new();
+        let page = pool.allocate(7).unwrap();
+        pool.retire(page);
+        pool.release(page);
+        assert_eq!(pool.allocate(8).unwrap(), page);
+        assert_eq!(pool.cut(), vec![page]);
+        assert_eq!(pool.owner(page), 8);
+        assert_eq!(pool.cut(), Vec::<u32>::new());
+    }
+
+    #[test]
+    fn a_restored_cut_comes_back_without_the_pages_retired_meanwhile() {
+        let mut pool = Pool::new();
+        let (a, b) = (pool.allocate(1).unwrap(), pool.allocate(2).unwrap());
+        let cut = pool.cut();
+        pool.retire(a);
+        pool.restore_cut(cut);
+        assert_eq!(pool.cut(), vec![b]);
+    }
+}

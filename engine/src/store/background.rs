@@ -1,0 +1,149 @@
+//! The store's own threads: one runs checkpoints when they are due, one syncs the log for `Interval` writes.
+
+use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::engine::Engine;
+use crate::error::{Error, Result};
+
+/// What the threads wait for.
+#[derive(Debug, Default)]
+struct Due {
+    checkpoint: bool,
+    sync_at: Option<Instant>,
+    stop: bool,
+}
+
+#[derive(Debug, Default)]
+struct Bell {
+    due: Mutex<Due>,
+    rung: Condvar,
+}
+
+/// What a thread does until the store closes.
+type Job = fn(&Bell, &Weak<Engine>);
+
+/// Handle of the threads. They hold the store weakly: dropping the last handle ends them.
+#[derive(Debug, Default)]
+pub(crate) struct Background {
+    bell: Arc<Bell>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Background {
+    /// Starts the threads of a writable store.
+    pub(crate) fn start(engine: &Arc<Engine>) -> Result<()> {
+        let jobs: [(&str, Job); 2] =
+            [("cidstore-checkpoint", checkpoint_loop), ("cidstore-sync", sync_loop)];
+        for (name, job) in jobs {
+            let bell = Arc::clone(&engine.background.bell);
+            let weak = Arc::downgrade(engine);
+            let thread = std::thread::Builder::new()
+                .name(name.into())
+                .spawn(move || job(&bell, &weak))
+                .map_err(|source| Error::Io {
+                    path: engine.shared.path.clone(),
+                    action: "start a thread for",
+                    source,
+                })?;
+            lock(&engine.background.threads).push(thread);
+        }
+        Ok(())
+    }
+
+    /// Asks for a checkpoint soon.
+    pub(crate) fn request_checkpoint(&self) {
+        let mut due = lock(&self.bell.due);
+        if !due.checkpoint {
+            due.checkpoint = true;
+            self.bell.rung.notify_all();
+        }
+    }
+
+    /// Asks for a sync of the log at most this much later.
+    pub(crate) fn request_sync(&self, within: Duration) {
+        let deadline = Instant::now().checked_add(within);
+        let mut due = lock(&self.bell.due);
+        let sooner = match (due.sync_at, deadline) {
+            (Some(old), Some(new)) => new < old,
+            (None, Some(_)) => true,
+            (_, None) => false,
+        };
+        if sooner {
+            due.sync_at = deadline;
+            self.bell.rung.notify_all();
+        }
+    }
+
+    /// Ends the threads and waits for them, unless one of them is the caller.
+    pub(crate) fn stop(&self) {
+        lock(&self.bell.due).stop = true;
+        self.bell.rung.notify_all();
+        let threads = std::mem::take(&mut *lock(&self.threads));
+        for thread in threads {
+            if thread.thread().id() != std::thread::current().id() && thread.join().is_err() {
+                tracing::error!("a background thread of the store has panicked");
+            }
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    // Plain flags: a panic elsewhere leaves them as usable as before.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Waits until `take` finds something due; false if the store is closing.
+fn wait<T>(bell: &Bell, mut take: impl FnMut(&mut Due) -> Wait<T>) -> Option<T> {
+    let mut due = lock(&bell.due);
+    loop {
+        if due.stop {
+            return None;
+        }
+        due = match take(&mut due) {
+            Wait::Done(found) => return Some(found),
+            Wait::Until(deadline) => {
+                let left = deadline.saturating_duration_since(Instant::now());
+                bell.rung.wait_timeout(due, left).unwrap_or_else(PoisonError::into_inner).0
+            }
+            Wait::Forever => bell.rung.wait(due).unwrap_or_else(PoisonError::into_inner),
+        };
+    }
+}
+
+enum Wait<T> {
+    Done(T),
+    Until(Instant),
+    Forever,
+}
+
+fn checkpoint_loop(bell: &Bell, engine: &Weak<Engine>) {
+    let due = |due: &mut Due| {
+        if std::mem::take(&mut due.checkpoint) { Wait::Done(()) } else { Wait::Forever }
+    };
+    while wait(bell, due).is_some() {
+        let Some(engine) = engine.upgrade() else { return };
+        if let Err(error) = engine.checkpoint() {
+            // A failure has poisoned the store; a full disk is told to the next writer.
+            tracing::warn!(%error, "background checkpoint");
+        }
+    }
+}
+
+fn sync_loop(bell: &Bell, engine: &Weak<Engine>) {
+    let due = |due: &mut Due| match due.sync_at {
+        None => Wait::Forever,
+        Some(deadline) if deadline <= Instant::now() => {
+            due.sync_at = None;
+            Wait::Done(())
+        }
+        Some(deadline) => Wait::Until(deadline),
+    };
+    while wait(bell, due).is_some() {
+        let Some(engine) = engine.upgrade() else { return };
+        if let Err(error) = engine.sync_and_witness() {
+            tracing::warn!(%error, "background sync");
+        }
+    }
+}

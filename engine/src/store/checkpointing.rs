@@ -1,0 +1,121 @@
+//! Running a checkpoint beside the writer: the steps that need the writer lock, and in what order.
+
+use std::sync::atomic::Ordering;
+
+use cidstore_core::layout::superblock::{FLAG_CLEAN, Superblock};
+
+use super::engine::{Engine, WriterState};
+use crate::checkpoint::{Checkpointer, Written};
+use crate::error::{Error, Result};
+use crate::writer::cut::Cut;
+
+/// Pages whose slots are swung under one hold of the writer lock: well under 100 us.
+const SWING_PAGES: usize = 256;
+
+impl Engine {
+    /// Brings everything that is applied now to the data file. Waits for a checkpoint that runs already.
+    ///
+    /// # Errors
+    /// `NoSpace`: nothing was written, the store stays healthy. Any other failure poisons the store.
+    pub(crate) fn checkpoint(&self) -> Result<()> {
+        let mut checkpointer = self.checkpointer();
+        self.checkpoint_with(&mut checkpointer, false)
+    }
+
+    /// As [`checkpoint`](Self::checkpoint), for a caller that has the lock; `clean` marks the store as closed.
+    pub(crate) fn checkpoint_with(&self, to: &mut Checkpointer, clean: bool) -> Result<()> {
+        self.check_writable()?;
+        self.checkpoint_unchecked(to, clean)
+    }
+
+    /// As [`checkpoint_with`](Self::checkpoint_with), also while the store is being closed.
+    pub(crate) fn checkpoint_unchecked(&self, to: &mut Checkpointer, clean: bool) -> Result<()> {
+        let cut = self.cut_under_lock(&mut self.writer())?;
+        match self.write_cut(to, cut, clean) {
+            Err(error @ Error::NoSpace { .. }) => Err(error),
+            Err(error) => {
+                self.shared.mark_failed(&error);
+                Err(error)
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// Ends the generation between two groups of writes.
+    pub(crate) fn cut_under_lock(&self, state: &mut WriterState) -> Result<Cut> {
+        let Some(log) = &state.log else { return Err(Error::ReadOnly) };
+        let (lsn, offset) = (log.last_lsn(), log.position());
+        state.cut_lsn = lsn;
+        Ok(state.writer.cut(lsn, offset))
+    }
+
+    /// Writes a cut to the file and lets the tables name it.
+    pub(crate) fn write_cut(&self, to: &mut Checkpointer, cut: Cut, clean: bool) -> Result<()> {
+        // The log up to the cut must be on disk before a superblock makes recovery begin behind it.
+        if let Some(wal) = &self.wal {
+            wal.sync(cut.lsn)?;
+        }
+        if let Err(error) = to.reserve(&cut) {
+            self.writer().writer.restore_cut(cut);
+            return Err(error);
+        }
+        let written = to.write_pages(&cut)?;
+        let mut next = to.superblock_for(&cut, to.newest.wal_salt);
+        if clean {
+            next.flags |= FLAG_CLEAN;
+        }
+        if cut.is_empty() && cut.lsn == to.newest.lsn && !to.has_changed_tables() {
+            // Nothing to write but the flags: the tables on disk are those of the cut.
+            let Superblock { generation, flags, wal_offset, .. } = next;
+            to.rewrite(|superblock| {
+                (superblock.generation, superblock.flags) = (generation, flags);
+                superblock.wal_offset = wal_offset;
+            })?;
+        } else {
+            to.write_superblock(next)?;
+        }
+        // Both slots tell the same state from here on: losing one of them loses nothing, and what only the
+        // state before needed is free at once instead of one checkpoint later.
+        to.rewrite(|_| ())?;
+        self.finish(to, &written);
+        self.shared.counters.checkpoints.fetch_add(1, Ordering::Relaxed);
+        tracing::debug!(
+            generation = cut.generation,
+            lsn = cut.lsn,
+            bucket_pages = written.buckets.len(),
+            value_pages = written.values.len(),
+            "checkpoint"
+        );
+        Ok(())
+    }
+
+    /// Lets the tables name the written pages, and frees what the superblocks no longer need.
+    fn finish(&self, to: &Checkpointer, written: &Written) {
+        for pages in written.buckets.chunks(SWING_PAGES) {
+            let mut state = self.writer();
+            for page in pages {
+                state.writer.pages.swing_written_bucket(page);
+            }
+        }
+        for pages in written.values.chunks(SWING_PAGES) {
+            let mut state = self.writer();
+            for page in pages {
+                state.writer.pages.swing_written_value(page);
+            }
+        }
+        let mut state = self.writer();
+        let pages = &mut state.writer.pages;
+        pages.checkpoint = None;
+        pages.superblocks.0 = [to.older.generation, to.newest.generation];
+        pages.limbo.seal();
+        state.writer.collect(true);
+        let pages = &mut state.writer.pages;
+        let regions = &pages.shared.regions;
+        pages.bucket_pool.trim(|first, count| regions.buckets.discard_pool(first, count));
+        pages.value_pool.trim(|first, count| regions.values.discard_pool(first, count));
+        if let Some(log) = &mut state.log {
+            let released = log.release(to.older.wal_offset);
+            debug_assert!(released, "the older superblock's cut lies outside the log");
+        }
+    }
+}

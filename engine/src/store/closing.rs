@@ -1,0 +1,109 @@
+//! Closing: the last checkpoint, the file cut to what it needs, the locks given back.
+
+use cidstore_core::layout::PAGE_BYTES;
+use cidstore_core::layout::table::Space;
+
+use super::engine::Engine;
+use crate::checkpoint::Checkpointer;
+use crate::error::{Error, Result};
+use crate::writer::pages::MOVE_PAGES;
+
+/// Rounds of moving pages that closing a store takes at most: 4 GiB of each space. `compact` has no such limit.
+const CLOSE_ROUNDS: usize = 16;
+
+impl Engine {
+    /// Refuses everything from now on, brings the store to a clean end and gives its locks back.
+    ///
+    /// Does nothing if it was closed before.
+    pub(crate) fn close(&self) -> Result<()> {
+        self.background.stop();
+        let mut checkpointer = self.checkpointer();
+        {
+            // Under the lock: a write that has begun is finished, one that has not is refused.
+            let _writer = self.writer();
+            if !self.shared.mark_closed() {
+                return Ok(());
+            }
+        }
+        let closed = if self.settings.read_only || self.shared.has_failed() {
+            Ok(())
+        } else {
+            self.shrink_and_mark_clean(&mut checkpointer)
+        };
+        self.shared.file.unlock();
+        closed
+    }
+
+    fn shrink_and_mark_clean(&self, checkpointer: &mut Checkpointer) -> Result<()> {
+        self.checkpoint_unchecked(checkpointer, false)?;
+        match self.shrink_rounds(checkpointer, CLOSE_ROUNDS) {
+            // What cannot be moved for want of space stays where it is.
+            Ok(_) | Err(Error::NoSpace { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        self.checkpoint_unchecked(checkpointer, true)
+    }
+
+    /// Moves pages from the end of the file to free pages in front, and cuts the file. Answers its length.
+    ///
+    /// Both superblocks tell the same state when it is called, and afterwards.
+    pub(crate) fn shrink(&self, checkpointer: &mut Checkpointer) -> Result<u64> {
+        self.shrink_rounds(checkpointer, usize::MAX)
+    }
+
+    fn shrink_rounds(&self, checkpointer: &mut Checkpointer, rounds: usize) -> Result<u64> {
+        // Enough for every page to move once; where pages cannot move further down, more would not help.
+        let pages = checkpointer.files().end() / PAGE_BYTES as u64;
+        let rounds = rounds.min(pages as usize / MOVE_PAGES + 2);
+        for _ in 0..rounds {
+            if !self.move_tail(checkpointer)? {
+                break;
+            }
+        }
+        self.cut_tail(checkpointer)
+    }
+
+    /// Moves what lies beyond the room that each space needs. Answers whether there was anything.
+    fn move_tail(&self, checkpointer: &mut Checkpointer) -> Result<bool> {
+        let mut moved = false;
+        for space in [Space::Buckets, Space::Values] {
+            let limit = {
+                let files = checkpointer.files();
+                let pages = files.pages(space);
+                let taken = pages.page_count() - pages.free_count();
+                // An eighth of room for the next changes: less would make the file grow at once.
+                taken + taken / 8 + 1
+            };
+            moved |= self.writer().writer.pages.move_beyond(space, limit);
+        }
+        if moved {
+            self.checkpoint_unchecked(checkpointer, false)?;
+        }
+        Ok(moved)
+    }
+
+    /// Cuts the free end off the file, once both superblocks no longer speak of it.
+    fn cut_tail(&self, checkpointer: &mut Checkpointer) -> Result<u64> {
+        {
+            let mut state = self.writer();
+            state.writer.pages.limbo.seal();
+            // Two rounds of the epoch, and one more for what they let go.
+            for _ in 0..4 {
+                state.writer.collect(true);
+            }
+        }
+        let (before, after) = {
+            let mut files = checkpointer.files();
+            let before = files.end();
+            let after = files.cut_free_tail(&*self.shared.file, &self.shared.regions)?;
+            (before, after)
+        };
+        if after < before {
+            checkpointer.rewrite(|_| ())?;
+            checkpointer.rewrite(|_| ())?;
+            self.shared.file.set_len(after)?;
+            self.shared.file.sync_all()?;
+        }
+        Ok(after)
+    }
+}

@@ -1,0 +1,514 @@
+//! Writing: many threads, one leader.
+//!
+//! Whoever gets the writer lock leads. With nobody waiting it does its own write and is done. Otherwise it
+//! takes all that wait, logs them, syncs once if one of them is `Immediate`, applies them in log order, and
+//! wakes their threads. A thread that waits is woken either with its answer or to lead the next group: every
+//! leader, after it gave the lock back, wakes the first of those that came meanwhile. So no write waits
+//! while nobody leads: a thread queues itself *before* it tries the lock, and a leader looks at the queue
+//! *after* it gave the lock back.
+
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use cidstore_core::E;
+use cidstore_core::layout::record::{Opcode, RECORD_BYTES};
+use cidstore_core::layout::table::Space;
+
+use super::engine::{Engine, Leading, WriterState};
+use crate::error::{Error, Result};
+use crate::options::Durability;
+use crate::table::shadow::ShadowTable;
+use crate::wal::{Appender, Room};
+use crate::writer::apply::Operation;
+
+/// Changed pages, in both pools together, that make a checkpoint due: 1 GiB.
+const DIRTY_PAGES_DUE: usize = 1 << 18;
+/// Pool pages in use at which writers wait for the checkpoint: 6 GiB in each space.
+const POOL_PAGES_MAX: usize = 3 << 19;
+/// Part of the log that makes a checkpoint due.
+const LOG_PART_DUE: u64 = 2;
+/// Most writes that one group takes, so that the first of it does not wait for ever.
+const GROUP_MAX: usize = 1024;
+/// How long after the last synced write the log says that it was synced.
+const WITNESS_AFTER: Duration = Duration::from_millis(100);
+/// Checkpoints that a group may ask for: one brings the pages down, the next frees what the first replaced.
+const CHECKPOINTS_FOR_ROOM: u32 = 3;
+/// Operations of a batch whose memory is fetched ahead of their turn.
+const APPLY_AHEAD: usize = 8;
+/// Free pages that inserts leave to deletes.
+const DELETE_SLACK_PAGES: u64 = 32;
+
+/// What a write did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    /// Pairs that came or went.
+    pub(crate) changed: u64,
+    /// Log sequence number of the write's last record.
+    pub(crate) lsn: u64,
+}
+
+/// One write: an operation, or several that count as one.
+#[derive(Debug)]
+pub(crate) enum Write {
+    One(Operation),
+    Batch(Vec<Operation>),
+}
+
+impl Write {
+    fn operations(&self) -> &[Operation] {
+        match self {
+            Self::One(operation) => std::slice::from_ref(operation),
+            Self::Batch(operations) => operations,
+        }
+    }
+
+    /// Log records, the batch's frame included.
+    fn records(&self) -> u64 {
+        match self {
+            Self::One(_) => 1,
+            Self::Batch(operations) => operations.len() as u64 + 2,
+        }
+    }
+}
+
+/// A write with its way back to the thread that waits for it.
+#[derive(Debug)]
+struct Ticket {
+    write: Write,
+    durability: Durability,
+    state: Mutex<TicketState>,
+    woken: Condvar,
+}
+
+#[derive(Debug)]
+enum TicketState {
+    Waiting,
+    Lead,
+    Done(Result<Outcome>),
+}
+
+/// Those that wait.
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
+    tickets: Mutex<VecDeque<Arc<Ticket>>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // The guarded values are whole at every step, so a panic elsewhere does not spoil them.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Queue {
+    fn is_empty(&self) -> bool {
+        lock(&self.tickets).is_empty()
+    }
+
+    fn take(&self) -> Vec<Arc<Ticket>> {
+        let mut tickets = lock(&self.tickets);
+        let count = tickets.len().min(GROUP_MAX);
+        tickets.drain(..count).collect()
+    }
+
+    /// Wakes the first that waits, to lead.
+    pub(crate) fn wake_leader(&self) {
+        let first = lock(&self.tickets).front().cloned();
+        if let Some(ticket) = first {
+            let mut state = lock(&ticket.state);
+            if matches!(*state, TicketState::Waiting) {
+                *state = TicketState::Lead;
+                ticket.woken.notify_one();
+            }
+        }
+    }
+}
+
+/// Why a group cannot be logged yet.
+enum NotYet {
+    /// A checkpoint may make room; if it does not, this is the answer.
+    NeedsCheckpoint(Error),
+    Refused(Error),
+}
+
+impl From<Error> for NotYet {
+    fn from(error: Error) -> Self {
+        Self::Refused(error)
+    }
+}
+
+/// Marks the store as failed if a panic passes while pages may be half changed.
+struct PanicGuard<'a>(&'a Engine);
+
+impl Drop for PanicGuard<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let cause = "a panic while a write was applied".into();
+            self.0.shared.mark_failed(&Error::OutcomeUnknown { cause });
+        }
+    }
+}
+
+impl Engine {
+    /// Logs, applies and answers one write.
+    pub(crate) fn commit(&self, write: Write, durability: Durability) -> Result<Outcome> {
+        self.check_writable()?;
+        self.check_size(&write)?;
+        self.step_back();
+        // Those who wait come first: a thread that writes in a loop would starve them.
+        let free = if self.queue.is_empty() { self.try_writer() } else { None };
+        let outcome = match free {
+            Some(state) => self.lead_alone(state, &write, durability),
+            None => self.commit_queued(write, durability),
+        };
+        self.note_interval(durability);
+        outcome
+    }
+
+    /// As [`commit`](Self::commit), for a caller that has led (a transaction) and keeps the lock till the end.
+    pub(crate) fn commit_locked(
+        &self,
+        state: Leading<'_>,
+        write: Write,
+        durability: Durability,
+    ) -> Result<Outcome> {
+        self.check_writable()?;
+        self.check_size(&write)?;
+        let outcome = self.lead_alone(state, &write, durability);
+        self.note_interval(durability);
+        outcome
+    }
+
+    fn note_interval(&self, durability: Durability) {
+        match durability {
+            Durability::Interval(within) => self.background.request_sync(within),
+            Durability::Immediate => self.background.request_sync(WITNESS_AFTER),
+            Durability::Buffered => {}
+        }
+    }
+
+    /// Syncs what `Interval` writes have logged, and lets the log say so if no group comes that would: a damaged
+    /// record that was acknowledged is told from a torn tail by this.
+    pub(crate) fn sync_and_witness(&self) -> Result<()> {
+        self.sync_log()?;
+        let Some(mut state) = self.try_writer() else { return Ok(()) };
+        let Some(log) = &mut state.log else { return Ok(()) };
+        match log.witness_when_idle() {
+            Ok(_) | Err(Error::NoSpace { .. }) => Ok(()),
+            Err(error) => {
+                self.shared.mark_failed(&error);
+                Err(error)
+            }
+        }
+    }
+
+    /// Refuses a batch that the log can never take.
+    fn check_size(&self, write: &Write) -> Result<()> {
+        let operations_max = self.records_max.saturating_sub(2);
+        let operations = write.operations().len() as u64;
+        if operations > operations_max {
+            return Err(Error::BatchTooLarge { operations, operations_max });
+        }
+        Ok(())
+    }
+
+    fn lead_alone<'a>(
+        &'a self,
+        state: Leading<'a>,
+        write: &Write,
+        durability: Durability,
+    ) -> Result<Outcome> {
+        let group = [(write, durability)];
+        let mut outcome = None;
+        drop(self.lead(state, &group, |_, answer| outcome = Some(answer)));
+        outcome.unwrap_or(Err(Error::Closed))
+    }
+
+    fn commit_queued(&self, write: Write, durability: Durability) -> Result<Outcome> {
+        let ticket = Arc::new(Ticket {
+            write,
+            durability,
+            state: Mutex::new(TicketState::Waiting),
+            woken: Condvar::new(),
+        });
+        lock(&self.queue.tickets).push_back(Arc::clone(&ticket));
+        loop {
+            if let Some(state) = self.try_writer() {
+                self.lead_queue(state);
+            }
+            let mut state = lock(&ticket.state);
+            while matches!(*state, TicketState::Waiting) {
+                state = ticket.woken.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+            match std::mem::replace(&mut *state, TicketState::Waiting) {
+                TicketState::Done(outcome) => return outcome,
+                TicketState::Lead | TicketState::Waiting => {}
+            }
+        }
+    }
+
+    /// Leads one group of those that wait.
+    fn lead_queue<'a>(&'a self, state: Leading<'a>) {
+        let tickets = self.queue.take();
+        let group: Vec<(&Write, Durability)> =
+            tickets.iter().map(|ticket| (&ticket.write, ticket.durability)).collect();
+        drop(self.lead(state, &group, |at, answer| {
+            *lock(&tickets[at].state) = TicketState::Done(answer);
+            tickets[at].woken.notify_one();
+        }));
+    }
+
+    /// Carries out a group of writes; `answer` gets each one's outcome. Gives the lock back held.
+    fn lead<'a>(
+        &'a self,
+        mut state: Leading<'a>,
+        group: &[(&Write, Durability)],
+        mut answer: impl FnMut(usize, Result<Outcome>),
+    ) -> Leading<'a> {
+        let mut start = 0;
+        let mut checkpoints = 0;
+        while start < group.len() {
+            // As many writes as the log takes at once; a large batch goes alone.
+            let end = self.end_of_part(group, start);
+            let part = &group[start..end];
+            match self.prepare(&mut state, part) {
+                Ok(()) => {
+                    self.log_and_apply(&mut state, part, |at, outcome| answer(start + at, outcome))
+                }
+                Err(NotYet::Refused(error)) => {
+                    self.refuse(&mut state, part, error, |at, outcome| {
+                        answer(start + at, outcome);
+                    })
+                }
+                Err(NotYet::NeedsCheckpoint(error)) => {
+                    drop(state);
+                    let made = self.make_room_by_checkpoint(part);
+                    state = self.writer();
+                    checkpoints += 1;
+                    if made.is_ok() && checkpoints <= CHECKPOINTS_FOR_ROOM {
+                        continue;
+                    }
+                    let error = made.err().unwrap_or(error);
+                    self.refuse(&mut state, part, error, |at, outcome| answer(start + at, outcome));
+                }
+            }
+            start = end;
+            checkpoints = 0;
+        }
+        self.note_due(&state);
+        state
+    }
+
+    fn end_of_part(&self, group: &[(&Write, Durability)], start: usize) -> usize {
+        let records_max = self.records_max;
+        let mut records = 0;
+        let fits = |(write, _): &&(&Write, Durability)| {
+            records += write.records();
+            records <= records_max
+        };
+        start + group[start..].iter().take_while(fits).count().max(1)
+    }
+
+    /// Answers a part that could not be prepared as a whole: each write by itself, so that one that needs
+    /// space does not take a delete down with it.
+    fn refuse(
+        &self,
+        state: &mut WriterState,
+        part: &[(&Write, Durability)],
+        error: Error,
+        mut answer: impl FnMut(usize, Result<Outcome>),
+    ) {
+        if let [_] = part {
+            answer(0, Err(error));
+            return;
+        }
+        for (at, one) in part.iter().enumerate() {
+            let one = std::slice::from_ref(one);
+            match self.prepare(state, one) {
+                Ok(()) => self.log_and_apply(state, one, |_, outcome| answer(at, outcome)),
+                Err(NotYet::Refused(error) | NotYet::NeedsCheckpoint(error)) => {
+                    answer(at, Err(error));
+                }
+            }
+        }
+    }
+
+    /// Makes sure that a group can be logged and applied, before anything is promised.
+    fn prepare(
+        &self,
+        state: &mut WriterState,
+        part: &[(&Write, Durability)],
+    ) -> std::result::Result<(), NotYet> {
+        self.check_writable()?;
+        let operations = || part.iter().flat_map(|(write, _)| write.operations());
+        let inserts = operations().filter(|op| matches!(op, Operation::Insert(..))).count() as u64;
+        let all = operations().count() as u64;
+        let pages = &mut state.writer.pages;
+        let in_use = pages.bucket_pool.used_pages().max(pages.value_pool.used_pages());
+        if in_use > POOL_PAGES_MAX {
+            pages.collect();
+            let in_use = pages.bucket_pool.used_pages().max(pages.value_pool.used_pages());
+            let changed = pages.bucket_pool.live_pages().max(pages.value_pool.live_pages());
+            if in_use > POOL_PAGES_MAX && changed > DIRTY_PAGES_DUE {
+                let detail = "too much memory for changed pages, even after checkpoints".into();
+                let path = self.shared.path.clone();
+                return Err(NotYet::NeedsCheckpoint(Error::NoSpace { path, detail }));
+            }
+        }
+        let slack = if inserts > 0 { DELETE_SLACK_PAGES } else { 0 };
+        let buckets = all.min(pages.bucket_count() + inserts / 31) + 4 + slack;
+        let values = all.min(pages.value_numbers.used() + 64) + 4 + slack;
+        let nodes = [
+            1 << self.shared.tables.depth(),
+            pages.overflow_numbers.end(),
+            pages.value_numbers.end(),
+        ];
+        let tables: u64 = nodes.into_iter().map(ShadowTable::pages_needed_max).sum();
+        let needs = [
+            (Space::Buckets, pages.pages_to_write(Space::Buckets) + buckets),
+            (Space::Values, pages.pages_to_write(Space::Values) + values),
+            (Space::Tables, tables + slack / 8),
+        ];
+        for (space, needed) in needs {
+            let mut files = pages.files();
+            let free = files.ensure_free(space, needed, &*self.shared.file, &self.shared.regions);
+            match free {
+                Ok(()) => {}
+                // Changed pages that a checkpoint brings to the file leave as many free behind.
+                Err(error @ Error::NoSpace { .. }) => return Err(NotYet::NeedsCheckpoint(error)),
+                Err(error) => {
+                    self.shared.mark_failed(&error);
+                    return Err(NotYet::Refused(error));
+                }
+            }
+        }
+        let records = part.iter().map(|(write, _)| write.records()).sum();
+        let Some(log) = &mut state.log else { return Err(Error::ReadOnly.into()) };
+        match log.reserve(records) {
+            Ok(Room::Granted) => Ok(()),
+            Ok(Room::Full) => {
+                let detail = "the log is full until a checkpoint finds space".into();
+                let path = self.settings.wal_path.clone();
+                Err(NotYet::NeedsCheckpoint(Error::NoSpace { path, detail }))
+            }
+            Err(error @ (Error::NoSpace { .. } | Error::BatchTooLarge { .. })) => {
+                Err(NotYet::Refused(error))
+            }
+            Err(error) => {
+                self.shared.mark_failed(&error);
+                Err(NotYet::Refused(error))
+            }
+        }
+    }
+
+    /// Frees log space, pool pages and file pages by a checkpoint, unless another thread just did.
+    fn make_room_by_checkpoint(&self, part: &[(&Write, Durability)]) -> Result<()> {
+        let mut checkpointer = self.checkpointer();
+        let enough = {
+            let mut state = self.writer();
+            matches!(self.prepare(&mut state, part), Ok(()) | Err(NotYet::Refused(_)))
+        };
+        if enough { Ok(()) } else { self.checkpoint_with(&mut checkpointer, false) }
+    }
+
+    /// Logs a prepared group, syncs it if it must, applies it, answers.
+    fn log_and_apply(
+        &self,
+        state: &mut WriterState,
+        part: &[(&Write, Durability)],
+        mut answer: impl FnMut(usize, Result<Outcome>),
+    ) {
+        let _guard = PanicGuard(self);
+        let lsns = match self.log(state, part) {
+            Ok(lsns) => lsns,
+            Err(error) => {
+                let cause = self.shared.mark_failed(&error);
+                for at in 0..part.len() {
+                    answer(at, Err(Error::OutcomeUnknown { cause: cause.clone() }));
+                }
+                return;
+            }
+        };
+        let mut last_lsn = 0;
+        for (at, ((write, _), lsn)) in part.iter().zip(lsns).enumerate() {
+            let mut changed = Ok(0);
+            let operations = write.operations();
+            for (at, &operation) in operations.iter().enumerate() {
+                if let Some(ahead) = operations.get(at + APPLY_AHEAD) {
+                    state.writer.prefetch(ahead);
+                }
+                match (state.writer.apply(operation), &mut changed) {
+                    (Ok(one), Ok(sum)) => *sum += one,
+                    (Err(error), changed) => {
+                        // It is in the log and cannot be applied: what the pages say is not known any more.
+                        self.shared.mark_failed(&error);
+                        *changed = Err(error);
+                        break;
+                    }
+                    (Ok(_), Err(_)) => break,
+                }
+            }
+            last_lsn = lsn;
+            answer(at, changed.map(|changed| Outcome { changed, lsn }));
+        }
+        self.shared.counters.applied_lsn.store(last_lsn, Ordering::Release);
+    }
+
+    /// Appends the records of a group and syncs them if one write is `Immediate`. Answers each one's LSN.
+    fn log(&self, state: &mut WriterState, part: &[(&Write, Durability)]) -> Result<Vec<u64>> {
+        let Some(log) = &mut state.log else { return Err(Error::ReadOnly) };
+        let mut lsns = Vec::with_capacity(part.len());
+        for (write, _) in part {
+            lsns.push(append(log, write)?);
+        }
+        let immediate = part.iter().any(|(_, durability)| *durability == Durability::Immediate);
+        if immediate && let Some(wal) = &self.wal {
+            wal.sync(log.last_lsn())?;
+        }
+        Ok(lsns)
+    }
+
+    /// Asks for a checkpoint when enough has changed.
+    fn note_due(&self, state: &WriterState) {
+        let pages = &state.writer.pages;
+        let changed = pages.pages_to_write(Space::Buckets) + pages.pages_to_write(Space::Values);
+        let records = state.log.as_ref().map_or(0, |log| log.last_lsn() - state.cut_lsn);
+        let logged = records * RECORD_BYTES as u64;
+        if changed > DIRTY_PAGES_DUE as u64 || logged > self.settings.wal_bytes / LOG_PART_DUE {
+            self.background.request_checkpoint();
+        }
+    }
+
+    /// Makes everything logged so far durable.
+    pub(crate) fn sync_log(&self) -> Result<u64> {
+        self.check_writable()?;
+        let Some(wal) = &self.wal else { return Err(Error::ReadOnly) };
+        let lsn = self.writer().log.as_ref().map_or(0, Appender::last_lsn);
+        wal.sync(lsn).inspect_err(|error| {
+            self.shared.mark_failed(error);
+        })
+    }
+}
+
+/// Appends the records of one write; answers the LSN of the last.
+fn append(log: &mut Appender, write: &Write) -> Result<u64> {
+    match write {
+        Write::One(operation) => append_operation(log, operation),
+        Write::Batch(operations) => {
+            let count = operations.len() as u64;
+            log.begin(count)?;
+            for operation in operations {
+                append_operation(log, operation)?;
+            }
+            log.commit(count)
+        }
+    }
+}
+
+fn append_operation(log: &mut Appender, operation: &Operation) -> Result<u64> {
+    match *operation {
+        Operation::Insert(key, value) => log.append(Opcode::Insert, key, value),
+        Operation::DeleteValue(key, value) => log.append(Opcode::DeleteValue, key, value),
+        Operation::DeleteKey(key) => log.append(Opcode::DeleteKey, key, E::ZERO),
+    }
+}

@@ -1,0 +1,121 @@
+//! Creating a store: whole under a temporary name first, then renamed, so that no crash leaves half of one.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
+
+use cidstore_core::crc::page_checksum;
+use cidstore_core::hash::HashSeed;
+use cidstore_core::layout::superblock::{FLAG_CLEAN, SEGMENTS_START, Superblock};
+use cidstore_core::layout::table::{Space, TableKind, TableSlot};
+use cidstore_core::layout::{PAGE_BYTES, PAGE_WORDS};
+use cidstore_core::protocol::bucket_build::{self, Header};
+use cidstore_core::protocol::bucket_seal;
+use zerocopy::IntoBytes;
+
+use crate::checkpoint::Checkpointer;
+use crate::error::{Error, Result};
+use crate::io::{Disk, DiskFile, OpenMode, PathKind};
+use crate::options::Settings;
+use crate::shared::Shared;
+use crate::space::layout::{FileLayout, Regions};
+use crate::space::region::Region;
+use crate::table::LiveTables;
+use crate::table::shadow::ShadowTable;
+
+/// Creates an empty, cleanly closed store at `path`, where nothing is yet. Its log comes with the first open.
+pub(crate) fn create(disk: &dyn Disk, path: &Path, settings: &Settings) -> Result<()> {
+    if disk.kind(&settings.wal_path)? != PathKind::Missing {
+        // A log without its data file is somebody's last hope: it is not ours to overwrite.
+        return Err(Error::WalMismatch { path: path.into(), wal: settings.wal_path.clone() });
+    }
+    let temporary = temporary_name(disk, path)?;
+    let built = build(disk, &temporary, settings).and_then(|()| {
+        match disk.rename_noreplace(&temporary, path) {
+            // Another process was faster; its store is as good as ours.
+            Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::AlreadyExists => {
+                disk.remove(&temporary)
+            }
+            renamed => renamed,
+        }
+    });
+    if let Err(error) = built {
+        // What failed is the error to tell; a temporary file that stays harms nobody.
+        if let Err(left) = disk.remove(&temporary) {
+            tracing::warn!(%left, "a temporary file was left behind");
+        }
+        return Err(error);
+    }
+    disk.sync_directory(path)
+}
+
+/// A name beside `path` that nothing has.
+pub(super) fn temporary_name(disk: &dyn Disk, path: &Path) -> Result<PathBuf> {
+    let mut random = [0; 8];
+    disk.random(&mut random)?;
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".new-{:016x}", u64::from_le_bytes(random)));
+    Ok(name.into())
+}
+
+/// Writes an empty store to a new file and syncs it.
+fn build(disk: &dyn Disk, path: &Path, settings: &Settings) -> Result<()> {
+    let file: Arc<dyn DiskFile> = Arc::from(disk.open(path, OpenMode::CreateNew)?);
+    file.allocate(0, SEGMENTS_START)?;
+    let map_error = |source| Error::Io { path: path.into(), action: "map", source };
+    let regions = Regions {
+        buckets: Region::reserve().map_err(map_error)?,
+        values: Region::reserve().map_err(map_error)?,
+    };
+    let mut files = FileLayout::empty(settings.max_bytes);
+    for space in Space::ALL {
+        files.ensure_free(space, 1, &*file, &regions)?;
+    }
+    let slot = write_first_bucket(&*file, &mut files)?;
+    let mut superblock = Superblock::new();
+    fill_random(disk, &mut superblock)?;
+    superblock.created_nanos = disk.now_nanos();
+    superblock.flags = FLAG_CLEAN;
+    let tables = LiveTables::reserve().map_err(map_error)?;
+    let shared = Shared::new(path.into(), file, regions, tables, superblock.hash_seed, None);
+    let mut checkpointer = Checkpointer {
+        shared: Arc::new(shared),
+        files: Arc::new(Mutex::new(files)),
+        shadows: [ShadowTable::default(), ShadowTable::default(), ShadowTable::default()],
+        newest: superblock,
+        older: superblock,
+        retired_tables: Vec::new(),
+    };
+    checkpointer.shadows[TableKind::Directory as usize].set(0, slot);
+    checkpointer.write_superblock(superblock)?;
+    checkpointer.rewrite(|_| ())?;
+    checkpointer.shared.file.sync_all()
+}
+
+/// File id, hash seed and log salt.
+fn fill_random(disk: &dyn Disk, superblock: &mut Superblock) -> Result<()> {
+    let mut random = [0; 24];
+    disk.random(&mut superblock.file_id)?;
+    disk.random(&mut random)?;
+    let [high, low, salt]: [u64; 3] = zerocopy::transmute!(random);
+    superblock.hash_seed = HashSeed { high, low };
+    superblock.wal_salt = salt;
+    Ok(())
+}
+
+/// Writes the bucket page of a directory of depth 0.
+fn write_first_bucket(file: &dyn DiskFile, files: &mut FileLayout) -> Result<TableSlot> {
+    let page: Box<[AtomicU64; PAGE_WORDS]> = Box::new([const { AtomicU64::new(0) }; PAGE_WORDS]);
+    let header = Header { local_depth: 0, prefix: 0, generation: 0, overflow: 0 };
+    if bucket_build::build(&page, &header, &mut []).is_err() {
+        unreachable!("an empty bucket fits a page");
+    }
+    let mut words = page.each_ref().map(|word| word.load(std::sync::atomic::Ordering::Relaxed));
+    bucket_seal::seal_words(&mut words);
+    let Some((run, offset)) = files.take_run(Space::Buckets, 1) else {
+        unreachable!("a free page was made sure of");
+    };
+    file.write_at(offset, words.as_bytes())?;
+    let bytes: &[u8; PAGE_BYTES] = zerocopy::transmute_ref!(&words);
+    Ok(TableSlot { page: run.start, checksum: page_checksum(Space::Buckets, run.start, bytes) })
+}

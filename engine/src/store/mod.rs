@@ -1,0 +1,13 @@
+//! The store: parts put together, operations from the first call to the answer.
+//!
+//! In reading order: [`engine`] holds the parts, [`commit`] lets many threads write through one leader,
+//! [`checkpointing`] runs checkpoints beside them, [`background`] is the store's own threads, [`open`]
+//! creates, opens and recovers.
+
+pub(crate) mod background;
+pub(crate) mod checkpointing;
+pub(crate) mod closing;
+pub(crate) mod commit;
+pub(crate) mod create;
+pub(crate) mod engine;
+pub(crate) mod open;

@@ -1,0 +1,407 @@
+//! Opening: create, or check, load, replay, and only then serve.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+
+use cidstore_core::hash::MAX_DEPTH;
+use cidstore_core::layout::PAGE_BYTES;
+use cidstore_core::layout::record::{HybridTime, Opcode};
+use cidstore_core::layout::superblock::{
+    FLAG_CLEAN, FORMAT_VERSION, SUPERBLOCK_OFFSETS, Superblock, SuperblockError,
+};
+use cidstore_core::layout::table::{Space, TableKind};
+
+use super::background::Background;
+use super::commit::Queue;
+use super::create::temporary_name;
+use super::engine::{Engine, WriterState};
+use crate::checkpoint::Checkpointer;
+use crate::error::{Error, Result};
+use crate::io::{Disk, DiskFile, LockMode, OpenMode, PathKind};
+use crate::options::Settings;
+use crate::shared::{Checksums, Shared};
+use crate::space::layout::{FileLayout, Regions};
+use crate::space::limbo::{Retired, Waiting};
+use crate::space::region::Region;
+use crate::table::LiveTables;
+use crate::table::shadow::{LoadFault, ShadowTable};
+use crate::valueset::ExtentAllocator;
+use crate::wal::{Appender, ScanEnd, ScanStart, Wal, WalOptions};
+use crate::writer::apply::{Operation, Writer};
+use crate::writer::numbers::Numbers;
+use crate::writer::pages::{Pages, SuperblockGenerations};
+
+/// Opens the store at `path`, creating it if that is wanted.
+pub(crate) fn open(disk: &Arc<dyn Disk>, path: &Path, settings: Settings) -> Result<Arc<Engine>> {
+    let span = tracing::info_span!("open", path = %path.display());
+    let _entered = span.enter();
+    if disk.kind(path)? == PathKind::Missing {
+        if !settings.create {
+            return Err(Error::NotFound { path: path.into() });
+        }
+        super::create::create(&**disk, path, &settings)?;
+    }
+    let mode = if settings.read_only { OpenMode::ReadOnly } else { OpenMode::ReadWrite };
+    let file: Arc<dyn DiskFile> = Arc::from(disk.open(path, mode)?);
+    file.lock(if settings.read_only { LockMode::Shared } else { LockMode::Exclusive })?;
+    let superblocks = read_superblocks(&*file)?;
+    if settings.read_only && !superblocks.newest.is_clean() {
+        return Err(Error::NeedsRecovery { path: path.into() });
+    }
+    if settings.read_only && disk.kind(&settings.wal_path)? != PathKind::Missing {
+        // Not needed, but a log of another store means that somebody mixed files up.
+        open_log(&**disk, path, &superblocks.newest, &settings)?;
+    }
+    let parts = load(path, file, superblocks, &settings)?;
+    let engine = if settings.read_only {
+        Arc::new(parts.into_engine(settings, None))
+    } else {
+        recover(disk, parts, settings)?
+    };
+    Ok(engine)
+}
+
+/// Both superblocks as far as they can be used.
+struct Superblocks {
+    newest: Superblock,
+    /// Absent if the other slot is damaged or was never written.
+    older: Option<Superblock>,
+}
+
+/// Reads both slots and decides which one tells the truth.
+fn read_superblocks(file: &dyn DiskFile) -> Result<Superblocks> {
+    let path = file.path();
+    let bytes = file.len()?;
+    if bytes < 2 * PAGE_BYTES as u64 {
+        let detail = format!("{bytes} bytes, too short for its superblocks");
+        return Err(Error::NotAStore { path: path.into(), detail });
+    }
+    let mut found: Vec<Superblock> = Vec::new();
+    let mut faults: Vec<SuperblockError> = Vec::new();
+    for (slot, offset) in SUPERBLOCK_OFFSETS.into_iter().enumerate() {
+        let mut page = [0; PAGE_BYTES];
+        file.read_at(offset, &mut page)?;
+        match Superblock::read(&page, slot as u8) {
+            Ok(checked) => found.push(*checked),
+            Err(fault) => faults.push(fault),
+        }
+    }
+    for fault in &faults {
+        if let SuperblockError::Version { found } = *fault {
+            let supported = FORMAT_VERSION;
+            return Err(Error::UnsupportedVersion { path: path.into(), found, supported });
+        }
+    }
+    found.sort_by_key(|superblock| superblock.checkpoint_number);
+    let Some(newest) = found.pop() else {
+        let detail = faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        let foreign = faults
+            .iter()
+            .all(|fault| matches!(fault, SuperblockError::Magic { .. } | SuperblockError::Empty));
+        return Err(if foreign {
+            Error::NotAStore { path: path.into(), detail }
+        } else {
+            Error::Corrupt { path: path.into(), offset: 0, detail }
+        });
+    };
+    if bytes < newest.file_bytes {
+        let detail = format!("{bytes} bytes long, its superblock says {}", newest.file_bytes);
+        return Err(Error::Corrupt { path: path.into(), offset: bytes, detail });
+    }
+    Ok(Superblocks { newest, older: found.pop() })
+}
+
+/// What a checkpoint left, in memory.
+struct Parts {
+    shared: Arc<Shared>,
+    writer: Writer,
+    checkpointer: Checkpointer,
+}
+
+/// Loads the tables of the newest superblock, each node checked against its parent.
+fn load(
+    path: &Path,
+    file: Arc<dyn DiskFile>,
+    superblocks: Superblocks,
+    settings: &Settings,
+) -> Result<Parts> {
+    let map_error = |source| Error::Io { path: path.into(), action: "map", source };
+    let regions = Regions {
+        buckets: Region::reserve().map_err(map_error)?,
+        values: Region::reserve().map_err(map_error)?,
+    };
+    let tables = LiveTables::reserve().map_err(map_error)?;
+    let Superblocks { newest, older } = superblocks;
+    let segments = |space| newest.segments(space);
+    let mut files = FileLayout::from_segments(segments, settings.max_bytes, &*file, &regions)?;
+    let checksums =
+        settings.verify_reads.then(Checksums::reserve).transpose().map_err(map_error)?;
+    let seed = newest.hash_seed;
+    let shared =
+        Arc::new(Shared::new(path.into(), Arc::clone(&file), regions, tables, seed, checksums));
+    let shadows = load_shadows(&shared, &newest, &files)?;
+    let mut depth_counts = [0; MAX_DEPTH as usize + 1];
+    let mut numbers = [Vec::new(), Vec::new()];
+    fill_tables(&shared, &newest, &shadows, &mut files, &mut depth_counts, &mut numbers)?;
+    let kept = keep_older(&shared, older.as_ref(), &newest, &mut files);
+
+    shared.counters.keys.store(newest.key_count, Ordering::Relaxed);
+    shared.counters.values.store(newest.value_count, Ordering::Relaxed);
+    shared.counters.applied_lsn.store(newest.lsn, Ordering::Relaxed);
+    let files = Arc::new(Mutex::new(files));
+    // Without an older one nothing is known to be free of it: generation 0 keeps all pages.
+    let older = match older {
+        Some(older) => older,
+        None => Superblock { generation: 0, ..newest },
+    };
+    let [overflow_free, value_free] = numbers;
+    let mut pages = Pages::new(
+        Arc::clone(&shared),
+        Arc::clone(&files),
+        Numbers::new(shadows[TableKind::Overflow as usize].len(), overflow_free),
+        Numbers::new(shadows[TableKind::Values as usize].len(), value_free),
+        newest.generation + 1,
+        SuperblockGenerations([older.generation, newest.generation]),
+    );
+    pages.depth_counts = depth_counts;
+    for what in kept.pages {
+        pages.limbo.hold(Waiting { what, built: 0, retired: newest.generation });
+    }
+    let checkpointer = Checkpointer {
+        shared: Arc::clone(&shared),
+        files: Arc::clone(&files),
+        shadows,
+        newest,
+        older,
+        retired_tables: kept.table_pages.iter().map(|&page| (page, newest.generation)).collect(),
+    };
+    let writer = Writer { pages, extents: ExtentAllocator::default(), extents_known: false };
+    Ok(Parts { shared, writer, checkpointer })
+}
+
+/// Reads the three table trees of a superblock.
+fn load_shadows(
+    shared: &Shared,
+    superblock: &Superblock,
+    files: &FileLayout,
+) -> Result<[ShadowTable; 3]> {
+    let load = |kind: TableKind| {
+        load_shadow(shared, superblock, files, kind).map_err(|fault| match fault {
+            LoadFault::Read(error) => error,
+            LoadFault::Damaged { page, detail } => Error::Corrupt {
+                path: shared.path.clone(),
+                offset: files.place_of(Space::Tables, page).map_or(0, |(offset, _)| offset),
+                detail: format!("{kind:?} table, node in page {page}: {detail}"),
+            },
+        })
+    };
+    Ok([load(TableKind::Directory)?, load(TableKind::Overflow)?, load(TableKind::Values)?])
+}
+
+fn load_shadow(
+    shared: &Shared,
+    superblock: &Superblock,
+    files: &FileLayout,
+    kind: TableKind,
+) -> std::result::Result<ShadowTable, LoadFault> {
+    ShadowTable::load(superblock.root(kind), |page, out| {
+        let place = files.place_of(Space::Tables, page);
+        let Some((offset, _)) = place.filter(|_| page != 0) else {
+            return Err(LoadFault::Damaged { page, detail: "no such page in the file".into() });
+        };
+        shared.file.read_at(offset, out).map_err(LoadFault::Read)
+    })
+}
+
+/// Fills the live tables, and marks what they reach as taken.
+fn fill_tables(
+    shared: &Shared,
+    superblock: &Superblock,
+    shadows: &[ShadowTable; 3],
+    files: &mut FileLayout,
+    depth_counts: &mut [u64; MAX_DEPTH as usize + 1],
+    free_numbers: &mut [Vec<u32>; 2],
+) -> Result<()> {
+    let writer = crate::table::TableWriter::default();
+    let damaged = |detail: String| Error::Corrupt { path: shared.path.clone(), offset: 0, detail };
+    for node in shadows.iter().flat_map(ShadowTable::node_pages) {
+        if !files.pages_mut(Space::Tables).take(node) {
+            return Err(damaged(format!("table page {node} is used twice")));
+        }
+    }
+    let directory = &shadows[TableKind::Directory as usize];
+    let depth = superblock.global_depth;
+    if depth > MAX_DEPTH || directory.len() != 1 << depth {
+        let detail = format!("directory of depth {depth} with {} slots", directory.len());
+        return Err(damaged(detail));
+    }
+    let mut slots_per_page = vec![0_u32; files.pages(Space::Buckets).page_count() as usize];
+    for (index, slot) in directory.slots().iter().enumerate() {
+        let Some(count) = slots_per_page.get_mut(slot.page as usize).filter(|_| slot.page != 0)
+        else {
+            return Err(damaged(format!("directory slot {index} names page {}", slot.page)));
+        };
+        *count += 1;
+        if *count == 1 {
+            files.pages_mut(Space::Buckets).take(slot.page);
+        }
+        shared.note_checksum(Space::Buckets, slot.page, slot.checksum);
+        writer.set(&shared.tables, TableKind::Directory, index as u32, slot.page);
+    }
+    for count in slots_per_page.into_iter().filter(|&count| count > 0) {
+        if !count.is_power_of_two() {
+            return Err(damaged(format!("a bucket has {count} directory slots")));
+        }
+        depth_counts[(depth - count.trailing_zeros()) as usize] += 1;
+    }
+    writer.set_depth(&shared.tables, depth);
+    let numbered = [(TableKind::Overflow, Space::Buckets), (TableKind::Values, Space::Values)];
+    for ((kind, space), free) in numbered.into_iter().zip(free_numbers) {
+        for (number, slot) in shadows[kind as usize].slots().iter().enumerate().skip(1) {
+            if slot.page == 0 {
+                free.push(number as u32);
+            } else if files.pages_mut(space).take(slot.page) {
+                shared.note_checksum(space, slot.page, slot.checksum);
+                writer.set(&shared.tables, kind, number as u32, slot.page);
+            } else {
+                return Err(damaged(format!("{kind:?} {number} names page {}", slot.page)));
+            }
+        }
+        free.reverse();
+    }
+    Ok(())
+}
+
+/// Pages that only the older superblock reaches.
+#[derive(Default)]
+struct Kept {
+    pages: Vec<Retired>,
+    table_pages: Vec<u32>,
+}
+
+/// Takes the pages that the older superblock reaches, so that nothing overwrites them before it is replaced.
+///
+/// An older superblock whose tables cannot be read protects nothing and is no fallback either way.
+fn keep_older(
+    shared: &Shared,
+    older: Option<&Superblock>,
+    newest: &Superblock,
+    files: &mut FileLayout,
+) -> Kept {
+    let mut kept = Kept::default();
+    let Some(older) = older.filter(|older| older.roots != newest.roots) else { return kept };
+    for kind in TableKind::ALL {
+        let Ok(shadow) = load_shadow(shared, older, files, kind) else { continue };
+        let space = kind.space();
+        for page in shadow.slots().iter().map(|slot| slot.page).filter(|&page| page != 0) {
+            if files.pages_mut(space).take(page) {
+                kept.pages.push(match space {
+                    Space::Values => Retired::ValuePage(page),
+                    _ => Retired::BucketPage(page),
+                });
+            }
+        }
+        for page in shadow.node_pages() {
+            if files.pages_mut(Space::Tables).take(page) {
+                kept.table_pages.push(page);
+            }
+        }
+    }
+    kept
+}
+
+impl Parts {
+    fn into_engine(self, settings: Settings, log: Option<(Appender, Arc<Wal>)>) -> Engine {
+        let (log, wal) = log.unzip();
+        Engine {
+            records_max: log.as_ref().map_or(0, Appender::records_max),
+            shared: self.shared,
+            settings,
+            writer: Mutex::new(WriterState {
+                writer: self.writer,
+                cut_lsn: log.as_ref().map_or(0, Appender::last_lsn),
+                log,
+            }),
+            waiting: AtomicU32::new(0),
+            queue: Queue::default(),
+            checkpointer: Mutex::new(self.checkpointer),
+            wal,
+            background: Background::default(),
+        }
+    }
+}
+
+/// Opens the log, replays what the superblock does not have, and makes the result durable under a new salt.
+fn recover(disk: &Arc<dyn Disk>, mut parts: Parts, settings: Settings) -> Result<Arc<Engine>> {
+    let newest = parts.checkpointer.newest;
+    let log = Arc::new(open_log(&**disk, &parts.shared.path, &newest, &settings)?);
+    let mut next_lsn = newest.lsn + 1;
+    let mut time = HybridTime::default();
+    if !newest.is_clean() {
+        let end = replay(&mut parts.writer, &log, &newest)?;
+        (next_lsn, time) = (end.next_lsn, end.time);
+    }
+    let mut salt = [0; 8];
+    disk.random(&mut salt)?;
+    let salt = u64::from_le_bytes(salt);
+    parts.shared.counters.applied_lsn.store(next_lsn - 1, Ordering::Relaxed);
+    let appender = Appender::start(Arc::clone(&log), Arc::clone(disk), salt, next_lsn, time)?;
+    let engine = Arc::new(parts.into_engine(settings, Some((appender, log))));
+    engine.begin_serving(salt)?;
+    Background::start(&engine)?;
+    Ok(engine)
+}
+
+/// Opens the log of a store; creates it for one that was closed cleanly and does not need the old one.
+fn open_log(disk: &dyn Disk, path: &Path, newest: &Superblock, settings: &Settings) -> Result<Wal> {
+    let wal_path = &settings.wal_path;
+    let options = WalOptions::new(settings.wal_bytes)?;
+    if disk.kind(wal_path)? == PathKind::Missing {
+        if !newest.is_clean() {
+            let (path, wal) = (path.into(), wal_path.clone());
+            return Err(Error::WalMissing { path, wal });
+        }
+        // Whole under another name first: a crash must not leave half a log under this one.
+        let temporary = temporary_name(disk, wal_path)?;
+        drop(Wal::create(disk, &temporary, newest.file_id, options)?);
+        disk.rename_noreplace(&temporary, wal_path)?;
+        disk.sync_directory(wal_path)?;
+    }
+    let mode = if settings.read_only { OpenMode::ReadOnly } else { OpenMode::ReadWrite };
+    Wal::open(disk, wal_path, mode, (path, newest.file_id), options)
+}
+
+/// Applies what the log has beyond the superblock.
+fn replay(writer: &mut Writer, log: &Wal, newest: &Superblock) -> Result<ScanEnd> {
+    let span = tracing::info_span!("recover", from_lsn = newest.lsn + 1);
+    let _entered = span.enter();
+    let start = ScanStart { offset: newest.wal_offset, lsn: newest.lsn + 1, salt: newest.wal_salt };
+    let end = log.scan(start, &mut |opcode, record| {
+        let operation = match opcode {
+            Opcode::Insert => Operation::Insert(record.key, record.value),
+            Opcode::DeleteValue => Operation::DeleteValue(record.key, record.value),
+            Opcode::DeleteKey => Operation::DeleteKey(record.key),
+            _ => {
+                return Err(Error::Corrupt {
+                    path: log.path().into(),
+                    offset: 0,
+                    detail: format!("the bulk load at LSN {} is not in the data file", record.lsn),
+                });
+            }
+        };
+        writer.apply(operation).map(drop)
+    })?;
+    tracing::info!(end.operations, end.next_lsn, end.batch_dropped, "replayed the log");
+    Ok(end)
+}
+
+impl Engine {
+    /// Makes what was recovered durable, with the new salt in both superblocks, before anything is served.
+    fn begin_serving(&self, salt: u64) -> Result<()> {
+        let mut checkpointer = self.checkpointer();
+        checkpointer.newest.wal_salt = salt;
+        checkpointer.newest.flags &= !FLAG_CLEAN;
+        self.checkpoint_with(&mut checkpointer, false)
+    }
+}

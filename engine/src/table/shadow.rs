@@ -1,0 +1,312 @@
+//! A table as the last checkpoint wrote it: a radix tree of 512-slot nodes, checksums in the parents.
+//!
+//! The checkpointer owns it. It changes slots as the cut says, then writes the nodes above them, leaves
+//! first, each to a fresh page; what was replaced is handed back to be freed once no superblock needs it.
+
+use std::collections::BTreeSet;
+
+use cidstore_core::crc::page_checksum;
+
+use cidstore_core::layout::table::{SLOTS_PER_TABLE_PAGE, Space, TablePage, TableRoot, TableSlot};
+use zerocopy::IntoBytes;
+
+use super::slots::SLOTS_MAX;
+use crate::error::Result;
+
+/// What a tree needs from the file. Page numbers are those of the tables space.
+pub(crate) trait TableFile {
+    /// Takes a free page.
+    fn allocate(&mut self) -> Result<u32>;
+    /// Writes a page.
+    fn write(&mut self, page: u32, bytes: &[u8]) -> Result<()>;
+    /// A page that no node names any more.
+    fn retire(&mut self, page: u32);
+}
+
+/// A table on disk.
+#[derive(Debug, Default)]
+pub(crate) struct ShadowTable {
+    slots: Vec<TableSlot>,
+    /// `levels[0]` says where the leaves lie, `levels[1]` the nodes above, and so on; the last has one
+    /// element, the root. Empty for a table without slots.
+    levels: Vec<Vec<TableSlot>>,
+    dirty_leaves: BTreeSet<u32>,
+}
+
+/// Damage found while a tree was read: which page of the tables space, and what is wrong with it.
+#[derive(Debug)]
+pub(crate) enum LoadFault {
+    /// The page could not be read.
+    Read(crate::error::Error),
+    /// The page's content contradicts its parent.
+    Damaged { page: u32, detail: String },
+}
+
+impl ShadowTable {
+    /// Slots of the table.
+    pub(crate) fn len(&self) -> u32 {
+        self.slots.len() as u32
+    }
+
+    /// A slot; an absent one is all zeros.
+    pub(crate) fn get(&self, index: u32) -> TableSlot {
+        self.slots.get(index as usize).copied().unwrap_or_default()
+    }
+
+    /// All slots.
+    pub(crate) fn slots(&self) -> &[TableSlot] {
+        &self.slots
+    }
+
+    /// Nodes of the tree.
+    #[cfg(test)]
+    pub(crate) fn node_count(&self) -> usize {
+        self.levels.iter().map(Vec::len).sum()
+    }
+
+    /// Pages of the tables space that the nodes lie in.
+    pub(crate) fn node_pages(&self) -> impl Iterator<Item = u32> {
+        self.levels.iter().flatten().map(|slot| slot.page)
+    }
+
+    /// Changes a slot; the table grows if it must.
+    pub(crate) fn set(&mut self, index: u32, slot: TableSlot) {
+        if index as usize >= self.slots.len() {
+            self.resize(index + 1);
+        }
+        if self.slots[index as usize] != slot {
+            self.slots[index as usize] = slot;
+            self.dirty_leaves.insert(index / SLOTS_PER_TABLE_PAGE as u32);
+        }
+    }
+
+    /// True if the next [`write`](Self::write) has something to write.
+    pub(crate) fn is_changed(&self) -> bool {
+        !self.dirty_leaves.is_empty()
+    }
+
+    /// Makes the table this long; new slots are zero.
+    pub(crate) fn resize(&mut self, slot_count: u32) {
+        let old = self.slots.len() as u32;
+        self.slots.resize(slot_count as usize, TableSlot::default());
+        if slot_count != old {
+            // The leaf that was (or becomes) the partial last one changes, and so do all new ones.
+            let first = old.min(slot_count).saturating_sub(1) / SLOTS_PER_TABLE_PAGE as u32;
+            let end = slot_count.div_ceil(SLOTS_PER_TABLE_PAGE as u32);
+            self.dirty_leaves.extend(first..end);
+        }
+    }
+
+    /// Fits the directory to a depth: each doubling copies the lower half into the upper.
+    pub(crate) fn set_depth(&mut self, depth: u32) {
+        let wanted = 1_u32 << depth;
+        while self.len() < wanted {
+            let old = self.len();
+            let new = if old == 0 { 1 } else { old * 2 };
+            self.resize(new);
+            self.slots.copy_within(0..(new - old) as usize, old as usize);
+        }
+        if self.len() > wanted {
+            self.resize(wanted);
+        }
+    }
+
+    /// Most pages that the next [`write`](Self::write) can take.
+    pub(crate) fn pages_needed_max(slot_count: u32) -> u64 {
+        let mut nodes = 0;
+        let mut level = slot_count as u64;
+        while level > 1 || nodes == 0 {
+            level = level.div_ceil(SLOTS_PER_TABLE_PAGE as u64).max(1);
+            nodes += level;
+        }
+        nodes
+    }
+
+    /// Writes what changed; answers the root for the superblock.
+    pub(crate) fn write(&mut self, file: &mut impl TableFile) -> Result<TableRoot> {
+        let mut dirty = std::mem::take(&mut self.dirty_leaves);
+        let mut children = self.slots.len();
+        let mut level = 0;
+        while children > 0 {
+            let nodes = children.div_ceil(SLOTS_PER_TABLE_PAGE);
+            if self.levels.len() <= level {
+                self.levels.push(Vec::new());
+            }
+            let had = self.levels[level].len();
+            for slot in self.levels[level].drain(nodes.min(had)..) {
+                file.retire(slot.page);
+            }
+            dirty.extend(had as u32..nodes as u32);
+            dirty.retain(|&node| (node as usize) < nodes);
+            self.levels[level].resize(nodes, TableSlot::default());
+            self.write_level(level, &dirty, file)?;
+            dirty = dirty.iter().map(|node| node / SLOTS_PER_TABLE_PAGE as u32).collect();
+            level += 1;
+            if nodes == 1 {
+                break;
+            }
+            children = nodes;
+        }
+        for slot in self.levels.drain(level..).flatten() {
+            file.retire(slot.page);
+        }
+        Ok(self.root())
+    }
+
+    /// Writes the nodes of one level that changed.
+    fn write_level(
+        &mut self,
+        level: usize,
+        dirty: &BTreeSet<u32>,
+        file: &mut impl TableFile,
+    ) -> Result<()> {
+        for &node in dirty {
+            let mut page = TablePage::EMPTY;
+            let first = node as usize * SLOTS_PER_TABLE_PAGE;
+            let below = if level == 0 { &self.slots } else { &self.levels[level - 1] };
+            let end = below.len().min(first + SLOTS_PER_TABLE_PAGE);
+            page.slots[..end - first].copy_from_slice(&below[first..end]);
+            let number = file.allocate()?;
+            file.write(number, page.as_bytes())?;
+            let checksum = page_checksum(Space::Tables, number, zerocopy::transmute_ref!(&page));
+            let new = TableSlot { page: number, checksum };
+            let old = std::mem::replace(&mut self.levels[level][node as usize], new);
+            if old.page != 0 {
+                file.retire(old.page);
+            }
+        }
+        Ok(())
+    }
+
+    /// The root as last written.
+    pub(crate) fn root(&self) -> TableRoot {
+        TableRoot {
+            slot: self.levels.last().and_then(|level| level.first()).copied().unwrap_or_default(),
+            height: self.levels.len() as u32,
+            slot_count: self.slots.len() as u64,
+            ..TableRoot::default()
+        }
+    }
+
+    /// Reads a tree from the file, checking each node against its parent.
+    pub(crate) fn load(
+        root: &TableRoot,
+        mut read: impl FnMut(u32, &mut [u8]) -> std::result::Result<(), LoadFault>,
+    ) -> std::result::Result<Self, LoadFault> {
+        let damaged = |page, detail: String| LoadFault::Damaged { page, detail };
+        let slot_count = usize::try_from(root.slot_count).unwrap_or(usize::MAX);
+        let mut counts = Vec::new();
+        let mut nodes = slot_count;
+        while nodes > 0 && slot_count <= SLOTS_MAX {
+            nodes = nodes.div_ceil(SLOTS_PER_TABLE_PAGE);
+            counts.push(nodes);
+            if nodes == 1 {
+                break;
+            }
+        }
+        if slot_count > SLOTS_MAX || counts.len() != root.height as usize {
+            let detail =
+                format!("a table of {slot_count} slots and height {} cannot be", root.height);
+            return Err(damaged(root.slot.page, detail));
+        }
+        let mut levels: Vec<Vec<TableSlot>> = Vec::new();
+        let mut current = vec![root.slot];
+        for level in (0..counts.len()).rev() {
+            let below = if level == 0 { slot_count } else { counts[level - 1] };
+            let mut slots = Vec::with_capacity(below);
+            for node in &current {
+                let mut page = TablePage::EMPTY;
+                read(node.page, page.as_mut_bytes())?;
+                let found =
+                    page_checksum(Space::Tables, node.page, zerocopy::transmute_ref!(&page));
+                if found != node.checksum {
+                    let expected = node.checksum;
+                    let detail =
+                        format!("checksum {found:#010x}, its parent says {expected:#010x}");
+                    return Err(damaged(node.page, detail));
+                }
+                let take = (below - slots.len()).min(SLOTS_PER_TABLE_PAGE);
+                slots.extend_from_slice(&page.slots[..take]);
+            }
+            levels.push(std::mem::replace(&mut current, slots));
+        }
+        levels.reverse();
+        let slots = if counts.is_empty() { Vec::new() } else { current };
+        Ok(Self { slots, levels, dirty_leaves: BTreeSet::new() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct MemoryFile {
+        pages: BTreeMap<u32, Vec<u8>>,
+        next: u32,
+    }
+
+    impl TableFile for MemoryFile {
+        fn allocate(&mut self) -> Result<u32> {
+            self.next += 1;
+            Ok(self.next)
+        }
+        fn write(&mut self, page: u32, bytes: &[u8]) -> Result<()> {
+            assert!(self.pages.insert(page, bytes.to_vec()).is_none(), "a page written twice");
+            Ok(())
+        }
+        fn retire(&mut self, page: u32) {
+            self.pages.remove(&page).expect("a page retired that was never written");
+        }
+    }
+
+    fn reload(root: &TableRoot, file: &MemoryFile) -> ShadowTable {
+        ShadowTable::load(root, |page, out| {
+            out.copy_from_slice(&file.pages[&page]);
+            Ok(())
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn a_written_tree_reads_back_through_growth_and_shrinking() {
+        let mut table = ShadowTable::default();
+        let mut file = MemoryFile::default();
+        for &len in &[1_u32, 511, 512, 513, 300_000, 262_144, 262_145, 512, 2] {
+            table.resize(len);
+            table.set(len / 2, TableSlot { page: len, checksum: len ^ 7 });
+            let root = table.write(&mut file).unwrap();
+            let again = reload(&root, &file);
+            assert_eq!(again.slots(), table.slots());
+            assert_eq!(file.pages.len(), table.node_count(), "nodes leaked at length {len}");
+            assert!(table.node_count() as u64 <= ShadowTable::pages_needed_max(len));
+        }
+    }
+
+    #[test]
+    fn doubling_copies_the_lower_half() {
+        let mut table = ShadowTable::default();
+        table.set(0, TableSlot { page: 9, checksum: 1 });
+        table.set_depth(3);
+        assert!(table.slots().iter().all(|slot| slot.page == 9));
+        assert_eq!(table.len(), 8);
+        table.set_depth(1);
+        assert_eq!(table.len(), 2);
+    }
+
+    #[test]
+    fn a_flipped_bit_in_a_node_is_found() {
+        let mut table = ShadowTable::default();
+        let mut file = MemoryFile::default();
+        table.set(1000, TableSlot { page: 5, checksum: 5 });
+        let root = table.write(&mut file).unwrap();
+        file.pages.get_mut(&1).unwrap()[17] ^= 4;
+        let result = ShadowTable::load(&root, |page, out| {
+            out.copy_from_slice(&file.pages[&page]);
+            Ok(())
+        });
+        assert!(matches!(result, Err(LoadFault::Damaged { page: 1, .. })));
+    }
+}

@@ -1,0 +1,216 @@
+//! Transactions: several changes that count as one, with reads that see them before they count.
+//!
+//! The closure runs under the writer lock, so nothing changes beneath it. Its changes gather in an overlay;
+//! committing is one batch, rolling back is forgetting.
+
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap};
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use cidstore_core::E;
+
+use crate::error::{Error, Result};
+use crate::handle::Store;
+use crate::store::commit::Write;
+use crate::store::engine::Engine;
+use crate::values::Values;
+use crate::writer::apply::Operation;
+
+thread_local! {
+    /// Stores whose writer lock this thread holds in a transaction, by address.
+    static OPEN: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
+}
+
+fn address(engine: &Arc<Engine>) -> usize {
+    Arc::as_ptr(engine).addr()
+}
+
+/// `Nested` if this thread is inside a transaction of this store: waiting for the lock would be for ever.
+pub(crate) fn check_not_nested(engine: &Arc<Engine>) -> Result<()> {
+    let nested = OPEN.with_borrow(|open| open.contains(&address(engine)));
+    if nested { Err(Error::Nested) } else { Ok(()) }
+}
+
+/// Notes that this thread is inside a transaction, for as long as it lives (a panic included).
+struct Inside(usize);
+
+impl Inside {
+    fn enter(engine: &Arc<Engine>) -> Self {
+        let address = address(engine);
+        OPEN.with_borrow_mut(|open| open.push(address));
+        Self(address)
+    }
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        OPEN.with_borrow_mut(|open| open.retain(|&address| address != self.0));
+    }
+}
+
+/// The changes of one key.
+#[derive(Debug, Default)]
+struct Overlay {
+    /// All values of before are gone.
+    cleared: bool,
+    added: BTreeSet<E>,
+    removed: BTreeSet<E>,
+}
+
+/// What [`Store::write`]'s closure works with.
+#[derive(Debug)]
+pub struct Transaction<'a> {
+    store: &'a Store,
+    operations: Vec<Operation>,
+    overlay: HashMap<E, Overlay>,
+    /// Not to be sent to another thread: the lock is this thread's.
+    _here: PhantomData<*const ()>,
+}
+
+impl Transaction<'_> {
+    /// Adds a pair; true if it is new, this transaction's changes considered.
+    ///
+    /// # Errors
+    ///
+    /// See [`Store`].
+    pub fn insert(&mut self, key: impl Into<E>, value: impl Into<E>) -> Result<bool> {
+        let (key, value) = (key.into(), value.into());
+        if self.contains(key, value)? {
+            return Ok(false);
+        }
+        let overlay = self.overlay.entry(key).or_default();
+        overlay.removed.remove(&value);
+        overlay.added.insert(value);
+        self.operations.push(Operation::Insert(key, value));
+        Ok(true)
+    }
+
+    /// Removes a key; answers how many values go, this transaction's changes considered.
+    ///
+    /// # Errors
+    ///
+    /// See [`Store`].
+    pub fn delete(&mut self, key: impl Into<E>) -> Result<u64> {
+        let key = key.into();
+        let gone = self.get(key)?.len() as u64;
+        if gone > 0 {
+            let cleared = Overlay { cleared: true, ..Overlay::default() };
+            self.overlay.insert(key, cleared);
+            self.operations.push(Operation::DeleteKey(key));
+        }
+        Ok(gone)
+    }
+
+    /// Removes one value of a key; true if it was there, this transaction's changes considered.
+    ///
+    /// # Errors
+    ///
+    /// See [`Store`].
+    pub fn delete_value(&mut self, key: impl Into<E>, value: impl Into<E>) -> Result<bool> {
+        let (key, value) = (key.into(), value.into());
+        if !self.contains(key, value)? {
+            return Ok(false);
+        }
+        let overlay = self.overlay.entry(key).or_default();
+        overlay.added.remove(&value);
+        overlay.removed.insert(value);
+        self.operations.push(Operation::DeleteValue(key, value));
+        Ok(true)
+    }
+
+    /// All values of a key, this transaction's changes included.
+    ///
+    /// # Errors
+    ///
+    /// See [`Store`].
+    pub fn get(&self, key: impl Into<E>) -> Result<Values> {
+        let key = key.into();
+        let Some(overlay) = self.overlay.get(&key) else { return self.store.get(key) };
+        let before = if overlay.cleared { Values::default() } else { self.store.get(key)? };
+        let kept = before
+            .iter()
+            .filter(|value| !overlay.removed.contains(value) && !overlay.added.contains(value));
+        Ok(Values::many(kept.chain(overlay.added.iter().copied()).collect()))
+    }
+
+    /// True if the key has this value, this transaction's changes included.
+    ///
+    /// # Errors
+    ///
+    /// See [`Store`].
+    pub fn contains(&self, key: impl Into<E>, value: impl Into<E>) -> Result<bool> {
+        let (key, value) = (key.into(), value.into());
+        match self.overlay.get(&key) {
+            Some(overlay) if overlay.added.contains(&value) => Ok(true),
+            Some(overlay) if overlay.cleared || overlay.removed.contains(&value) => Ok(false),
+            _ => self.store.contains(key, value),
+        }
+    }
+
+    /// True if the key has values, this transaction's changes included.
+    ///
+    /// # Errors
+    ///
+    /// See [`Store`].
+    pub fn contains_key(&self, key: impl Into<E>) -> Result<bool> {
+        let key = key.into();
+        if self.overlay.contains_key(&key) {
+            Ok(!self.get(key)?.is_empty())
+        } else {
+            self.store.contains_key(key)
+        }
+    }
+}
+
+impl Store {
+    /// Runs `run` alone among writers, then writes its changes as one: all or none survive a crash.
+    ///
+    /// The transaction's own reads see its changes; nobody else does before it is committed. If `run` answers
+    /// an error or panics, nothing is changed. Use the transaction inside `run`, not the store: a write on
+    /// the store is refused as [`Error::Nested`]. Other threads' writes wait meanwhile, reads don't.
+    ///
+    /// ```
+    /// # use cidstore_engine::{Store, Error};
+    /// # fn main() -> Result<(), Error> {
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let store = Store::open(folder.path().join("accounts.h5"))?;
+    /// # store.insert(1, 100)?;
+    /// // Moves the value from one key to another, or does nothing.
+    /// let moved = store.write(|tx| Ok(tx.delete_value(1, 100)? && tx.insert(2, 100)?))?;
+    /// assert!(moved && store.contains(2, 100)? && !store.contains_key(1)?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The closure's own error, [`Error::BatchTooLarge`] if there are more changes than the log takes as one,
+    /// else see [`Store`].
+    pub fn write<T>(&self, run: impl FnOnce(&mut Transaction<'_>) -> Result<T>) -> Result<T> {
+        let engine = self.engine();
+        check_not_nested(engine)?;
+        engine.check_writable()?;
+        engine.step_back();
+        let state = engine.writer();
+        let mut transaction = Transaction {
+            store: self,
+            operations: Vec::new(),
+            overlay: HashMap::new(),
+            _here: PhantomData,
+        };
+        let answer = {
+            let _inside = Inside::enter(engine);
+            run(&mut transaction)
+        };
+        let operations = transaction.operations;
+        match answer {
+            Ok(answer) if !operations.is_empty() => {
+                let durability = engine.settings.durability;
+                engine.commit_locked(state, Write::Batch(operations), durability)?;
+                Ok(answer)
+            }
+            answer => answer,
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Damaged pages: every call ends, with an answer or a fault.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use cidstore_core::E;
+use cidstore_core::layout::entry::SetReference;
+use cidstore_core::protocol::value_fault::ValueFault;
+use proptest::prelude::*;
+
+use super::{Keys, scattered};
+use crate::valueset::{SetView, ValuePages, contains, count, read_all, tombstones, verify};
+
+const KEY: E = E::new(1, 2);
+const OTHER: E = E::new(3, 4);
+
+/// Two keys whose pages lie side by side.
+fn keys(size: u64) -> Keys {
+    let mut keys = Keys::new(2048);
+    keys.create(KEY, &(0..size).map(scattered).collect::<Vec<_>>());
+    keys.create(OTHER, &(0..size).map(scattered).collect::<Vec<_>>());
+    for index in 0..size / 3 {
+        keys.remove(KEY, scattered(index * 2));
+        keys.insert(KEY, scattered(size + index));
+    }
+    keys
+}
+
+/// Calls everything; what comes back does not matter.
+fn call_everything(keys: &mut Keys) {
+    let set = keys.sets[&KEY];
+    let view = keys.pages.arena.clone();
+    for index in 0..64 {
+        _ = contains(&*view, set.reference, scattered(index * 5));
+    }
+    _ = count(&*view, set.reference);
+    _ = tombstones(&*view, set.reference);
+    _ = read_all(&*view, set.reference, |chunk| assert!(chunk.len() <= 256));
+    _ = verify(&*view, KEY, &set, |_| ());
+    for index in 0..64 {
+        _ = keys.sets().insert(KEY, &set, scattered(1_000_000 + index));
+        _ = keys.sets().remove(KEY, &set, scattered(index * 7));
+    }
+    _ = keys.sets().relocate(KEY, &set);
+    _ = keys.sets().compact(KEY, &set);
+    _ = keys.sets().retire_set(KEY, &set);
+}
+
+fn damage(size: u64, hits: Vec<(prop::sample::Index, prop::sample::Index, Hit)>) {
+    let mut keys = keys(size);
+    keys.pages.strict = false;
+    let numbers = keys.pages.numbers.iter().copied().collect::<Vec<_>>();
+    for (page, word, hit) in hits {
+        let page = keys.pages.page(*page.get(&numbers));
+        // Most of what can go wrong lies in the headers and in the children of inner nodes.
+        let word = match word.index(4) {
+            0 | 1 => word.index(16),
+            2 => 344 + word.index(84),
+            _ => word.index(512),
+        };
+        let now = page[word].load(Relaxed);
+        let then = match hit {
+            Hit::Flip(bit) => now ^ 1 << bit,
+            Hit::Set(value) => value,
+            Hit::Add(value) => now.wrapping_add(value),
+            Hit::Copy(other) => page[other.index(512)].load(Relaxed),
+        };
+        page[word].store(then, Relaxed);
+    }
+    call_everything(&mut keys);
+}
+
+#[derive(Clone, Debug)]
+enum Hit {
+    Flip(u32),
+    Set(u64),
+    Add(u64),
+    Copy(prop::sample::Index),
+}
+
+fn hit() -> impl Strategy<Value = Hit> {
+    prop_oneof![
+        (0..64_u32).prop_map(Hit::Flip),
+        any::<u64>().prop_map(Hit::Set),
+        prop_oneof![1..4_u64, Just(1 << 32), Just(u64::MAX)].prop_map(Hit::Add),
+        any::<prop::sample::Index>().prop_map(Hit::Copy),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(192))]
+
+    #[test]
+    fn damaged_pages_give_faults_and_no_panic(
+        size in prop_oneof![5..40_u64, 200..3000_u64, Just(30_000_u64)],
+        hits in proptest::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), hit()), 1..12),
+    ) {
+        damage(size, hits);
+    }
+}
+
+#[test]
+fn rubbish_references_are_faults() {
+    let keys = keys(10);
+    let view = &*keys.pages.arena;
+    for reference in [0, 7 << 32, 1 << 40 | 1, u64::MAX, 1_000_000, 1_000_000 | 1 << 32] {
+        assert!(contains(view, reference, E::ZERO).is_err(), "{reference:#x}");
+        assert!(count(view, reference).is_err());
+        assert!(read_all(view, reference, |_| ()).is_err());
+    }
+    let small = SetReference::decode(keys.sets[&KEY].reference).unwrap();
+    let as_large = SetReference { extent: None, ..small }.encode();
+    let fault = contains(view, as_large, E::ZERO).unwrap_err();
+    assert!(matches!(fault.what, ValueFault::Kind(0x4556)), "{fault}");
+    let beyond = SetReference { extent: Some(30), ..small }.encode();
+    assert_eq!(contains(view, beyond, E::ZERO).unwrap_err().what, ValueFault::Extent(30));
+}
+
+/// `verify` finds each kind of damage that changes what a set means.
+#[test]
+fn verify_finds_every_flip_that_matters() {
+    for size in [20, 2000] {
+        let keys = keys(size);
+        let set = keys.sets[&KEY];
+        let view = &*keys.pages.arena;
+        let mut own = Vec::new();
+        verify(view, KEY, &set, |page| own.push(page)).unwrap();
+        for logical in own {
+            let page = view.value_page(logical).unwrap();
+            for (word, cell) in page.iter().enumerate() {
+                let now = cell.load(Relaxed);
+                cell.store(now ^ 1 << (word % 64), Relaxed);
+                let mut values = Vec::new();
+                let read = read_all(view, set.reference, |chunk| values.extend_from_slice(chunk));
+                values.sort_unstable();
+                let is_wrong = read.is_err() || !values.iter().eq(&keys.model[&KEY]);
+                let found = verify(view, KEY, &set, |_| ());
+                assert!(!is_wrong || found.is_err(), "page {logical}, word {word}");
+                cell.store(now, Relaxed);
+            }
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! Writing records.
+//!
+//! The order of calls for a group: [`Appender::reserve`], then as many appends as it granted, then
+//! [`Wal::sync`] with the last LSN if the group asks for it. An append without a grant is an error, never
+//! a write over records that are still needed.
+
+use std::sync::Arc;
+
+use cidstore_core::E;
+use cidstore_core::layout::record::{HybridTime, Opcode, Record};
+use zerocopy::IntoBytes;
+
+use super::file::Wal;
+use super::ring::{Plan, Ring};
+use crate::error::{Error, Result};
+use crate::io::{Disk, FileMap, io_error};
+
+/// Answer to a reservation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Room {
+    /// The group may be appended.
+    Granted,
+    /// Not until a checkpoint made older records unnecessary and [`Appender::release`] said so. Two
+    /// checkpoints at the most are enough, one for each superblock.
+    Full,
+}
+
+/// Writes records to the log, one thread at a time.
+#[derive(Debug)]
+pub(crate) struct Appender {
+    wal: Arc<Wal>,
+    disk: Arc<dyn Disk>,
+    map: FileMap,
+    ring: Ring,
+    salt: u64,
+    next_lsn: u64,
+    /// Time of the last record.
+    time: HybridTime,
+    /// The clock when the group was opened.
+    group_nanos: u64,
+    /// Records that may be appended before the next reservation.
+    granted: u64,
+    /// Last record that carries an operation or frame: what is worth a witness.
+    payload_lsn: u64,
+    /// A Sync record says that all up to here is durable.
+    witnessed_lsn: u64,
+}
+
+impl Appender {
+    /// Begins a new life of the log: records from `next_lsn` on, at the start of the ring, under a salt that
+    /// no earlier life had. Everything before `next_lsn` is durable elsewhere.
+    ///
+    /// Both superblocks must name this salt and [`Appender::position`] before the first append: it
+    /// overwrites what a superblock of the earlier life would replay.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub(crate) fn start(
+        wal: Arc<Wal>,
+        disk: Arc<dyn Disk>,
+        salt: u64,
+        next_lsn: u64,
+        not_before: HybridTime,
+    ) -> Result<Self> {
+        let end = wal.end()?;
+        let map = wal.file.map(wal.end_max.max(end))?;
+        map.set_usable(end);
+        let done = next_lsn.saturating_sub(1);
+        wal.set_durable(done);
+        Ok(Self {
+            ring: Ring::new(end, wal.end_max),
+            wal,
+            disk,
+            map,
+            salt,
+            next_lsn,
+            time: not_before,
+            group_nanos: 0,
+            granted: 0,
+            payload_lsn: done,
+            witnessed_lsn: done,
+        })
+    }
+
+    /// Makes sure that `records` records fit, and opens a group: what was granted before and not used is
+    /// forgotten, and a Sync record is written if there is something new to witness.
+    ///
+    /// # Errors
+    /// [`Error::BatchTooLarge`] if they can never fit; [`Error::NoSpace`] if they do not fit in the empty
+    /// ring because the file cannot grow: nothing changed then. [`Error::Io`] and [`Error::Failed`]: the log
+    /// has failed.
+    pub(crate) fn reserve(&mut self, records: u64) -> Result<Room> {
+        self.wal.check_failed()?;
+        if records > self.records_max() {
+            let (operations, operations_max) = (records, self.records_max());
+            return Err(Error::BatchTooLarge { operations, operations_max });
+        }
+        self.granted = 0;
+        // One more for the Sync record; `records_max` leaves room for it.
+        let room = self.make_room(records + 1)?;
+        if room == Room::Granted {
+            self.granted = records + 1;
+            // One look at the clock for a whole group.
+            self.group_nanos = self.disk.now_nanos();
+            self.witness()?;
+            self.granted = records;
+        }
+        Ok(room)
+    }
+
+    fn make_room(&mut self, records: u64) -> Result<Room> {
+        match self.ring.plan(records) {
+            Plan::Fits => Ok(Room::Granted),
+            Plan::Full => Ok(Room::Full),
+            Plan::Grow { end, fits_without } => match self.grow(end) {
+                Ok(()) => Ok(Room::Granted),
+                Err(Error::NoSpace { .. }) if fits_without => Ok(Room::Granted),
+                Err(Error::NoSpace { .. }) if self.ring.used_bytes() > 0 => Ok(Room::Full),
+                Err(error) => Err(error),
+            },
+        }
+    }
+
+    fn grow(&mut self, end: u64) -> Result<()> {
+        let grown = self.wal.zero_fill(self.ring.end(), end);
+        match grown.and_then(|()| self.wal.file.sync_all()) {
+            Ok(()) => {
+                self.map.set_usable(end);
+                self.ring.set_end(end);
+                Ok(())
+            }
+            Err(error @ Error::NoSpace { .. }) => Err(error),
+            Err(error) => Err(self.wal.fail(error)),
+        }
+    }
+
+    /// The time of the next record: that of its group, but later than that of all records before.
+    fn next_time(&self) -> HybridTime {
+        let HybridTime { nanos, seq, shard } = self.time;
+        if self.group_nanos > nanos {
+            return HybridTime { nanos: self.group_nanos, seq: 0, shard };
+        }
+        match seq.checked_add(1) {
+            Some(seq) => HybridTime { nanos, seq, shard },
+            None => HybridTime { nanos: nanos.saturating_add(1), seq: 0, shard },
+        }
+    }
+
+    /// Appends one record and tells its LSN.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if it was not reserved (then nothing is written) or the store failed.
+    pub(crate) fn append(&mut self, opcode: Opcode, key: E, value: E) -> Result<u64> {
+        if self.granted == 0 {
+            let source = std::io::Error::other("a record without a reservation");
+            return Err(io_error(self.wal.path(), "write", source));
+        }
+        if self.ring.at_last_slot() {
+            self.write(Opcode::Wrap, E::ZERO, E::ZERO)?;
+        }
+        self.granted -= 1;
+        let lsn = self.write(opcode, key, value)?;
+        if opcode != Opcode::Sync {
+            self.payload_lsn = lsn;
+        }
+        Ok(lsn)
+    }
+
+    /// Begins the frame of a batch: `count` operations follow, then [`commit`](Self::commit). A frame takes two
+    /// records more than it has operations.
+    ///
+    /// # Errors
+    /// As [`append`](Self::append).
+    pub(crate) fn begin(&mut self, count: u64) -> Result<u64> {
+        self.append(Opcode::Begin, E::from(count), E::ZERO)
+    }
+
+    /// Ends the frame of a batch of `count` operations. Its LSN is that of the batch.
+    ///
+    /// # Errors
+    /// As [`append`](Self::append).
+    pub(crate) fn commit(&mut self, count: u64) -> Result<u64> {
+        self.append(Opcode::Commit, E::from(count), E::ZERO)
+    }
+
+    fn write(&mut self, opcode: Opcode, key: E, value: E) -> Result<u64> {
+        let lsn = self.next_lsn;
+        let time = self.next_time();
+        let mut record = Record::new(opcode, lsn, time, key, value);
+        record.seal(self.salt);
+        let stored = self.wal.file.store(&self.map, self.ring.head(), record.as_bytes());
+        stored.map_err(|error| self.wal.fail(error))?;
+        self.ring.advance();
+        self.next_lsn += 1;
+        self.time = time;
+        Ok(lsn)
+    }
+
+    /// Writes a Sync record if something became durable that no record says yet.
+    fn witness(&mut self) -> Result<bool> {
+        let durable = self.wal.durable_lsn();
+        let news = durable.min(self.payload_lsn) > self.witnessed_lsn;
+        if news {
+            self.append(Opcode::Sync, E::from(durable), E::ZERO)?;
+            self.witnessed_lsn = durable;
+        }
+        Ok(news)
+    }
+
+    /// Writes the Sync record that the next group would begin with, when no group comes. True if there was
+    /// one to write; a full ring has none.
+    ///
+    /// # Errors
+    /// As [`reserve`](Self::reserve).
+    pub(crate) fn witness_when_idle(&mut self) -> Result<bool> {
+        let before = self.next_lsn;
+        let _full_or_not = self.reserve(0)?;
+        Ok(self.next_lsn > before)
+    }
+
+    /// Gives up the records before `offset`: the position at the cut of the *older* superblock. False if
+    /// that is no position between the oldest record and the next one; nothing is given up then.
+    #[must_use]
+    pub(crate) fn release(&mut self, offset: u64) -> bool {
+        self.ring.release(offset)
+    }
+
+    /// Offset at which the record after the last one is expected: for the superblock.
+    pub(crate) fn position(&self) -> u64 {
+        self.ring.head()
+    }
+
+    /// LSN of the last record.
+    pub(crate) fn last_lsn(&self) -> u64 {
+        self.next_lsn.saturating_sub(1)
+    }
+
+    /// Time of the last record.
+    #[cfg(test)]
+    pub(crate) fn time(&self) -> HybridTime {
+        self.time
+    }
+
+    /// Most records that a group may have.
+    pub(crate) fn records_max(&self) -> u64 {
+        self.ring.records_max()
+    }
+
+    /// Bytes of records that are still needed.
+    pub(crate) fn used_bytes(&self) -> u64 {
+        self.ring.used_bytes()
+    }
+
+    /// Bytes of records that fit before some must be released, growth included.
+    #[cfg(test)]
+    pub(crate) fn free_bytes(&self) -> u64 {
+        self.ring.free_bytes()
+    }
+
+    /// Bytes of the file.
+    pub(crate) fn file_bytes(&self) -> u64 {
+        self.ring.end()
+    }
+}

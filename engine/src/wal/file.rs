@@ -1,0 +1,214 @@
+//! The log file: created, opened, grown, synced.
+
+use std::path::Path;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use cidstore_core::layout::PAGE_BYTES;
+use cidstore_core::layout::record::{LOG_FORMAT_VERSION, LogHeader, LogHeaderError, RING_START};
+use zerocopy::IntoBytes;
+
+use super::ring::SLOT;
+use crate::error::{Error, Result};
+use crate::io::{Disk, DiskFile, OpenMode};
+
+/// Ring of a new log, unless the largest is smaller.
+const RING_BYTES_INITIAL: u64 = 1 << 20;
+/// Least that makes sense: a thousand records.
+const RING_BYTES_MIN: u64 = 1 << 16;
+/// Most that is allowed: 2^30 records.
+const RING_BYTES_MAX: u64 = 1 << 36;
+/// Zeros are written in pieces of this size.
+const ZEROS_BYTES: u64 = 1 << 20;
+
+/// How large the ring is. The file has a header page more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct WalOptions {
+    /// Ring of a log that is created.
+    pub(crate) ring_bytes_initial: u64,
+    /// Size to which the ring may grow.
+    pub(crate) ring_bytes_max: u64,
+}
+
+impl WalOptions {
+    /// The option `wal_bytes`, checked.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`] if it is out of range or no multiple of the page size.
+    pub(crate) fn new(wal_bytes: u64) -> Result<Self> {
+        let in_range = (RING_BYTES_MIN..=RING_BYTES_MAX).contains(&wal_bytes);
+        if !in_range || !wal_bytes.is_multiple_of(PAGE_BYTES as u64) {
+            let detail = format!(
+                "{wal_bytes} is no multiple of {PAGE_BYTES} from {RING_BYTES_MIN} to {RING_BYTES_MAX}"
+            );
+            return Err(Error::InvalidOption { option: "wal_bytes", detail });
+        }
+        Ok(Self {
+            ring_bytes_initial: RING_BYTES_INITIAL.min(wal_bytes),
+            ring_bytes_max: wal_bytes,
+        })
+    }
+}
+
+/// The log file, shared by the one who appends and those who sync.
+#[derive(Debug)]
+pub(crate) struct Wal {
+    pub(super) file: Box<dyn DiskFile>,
+    /// End of the file at its largest.
+    pub(super) end_max: u64,
+    durable: AtomicU64,
+    failure: OnceLock<String>,
+}
+
+impl Wal {
+    /// Creates the log of the data file with this id and makes it durable, name included.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`], [`Error::Io`] (if there is a file already, too). A file that was created is
+    /// removed again if it cannot be completed.
+    pub(crate) fn create(
+        disk: &dyn Disk,
+        path: &Path,
+        file_id: [u8; 16],
+        options: WalOptions,
+    ) -> Result<Self> {
+        let file = disk.open(path, OpenMode::CreateNew)?;
+        let wal = Self::new(file, options);
+        let made = wal
+            .zero_fill(0, RING_START + options.ring_bytes_initial)
+            .and_then(|()| wal.file.write_at(0, LogHeader::new(file_id).as_bytes()))
+            .and_then(|()| wal.file.sync_all())
+            .and_then(|()| disk.sync_directory(path));
+        match made {
+            Ok(()) => Ok(wal),
+            Err(error) => {
+                // The first error is the one to tell; a file that stays behind is told by the next create.
+                let _ = disk.remove(path);
+                Err(error)
+            }
+        }
+    }
+
+    /// Opens the log at `path` and checks that it is that of the data file at `data_path`.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::NotAStore`], [`Error::UnsupportedVersion`], [`Error::Corrupt`] for the
+    /// header; [`Error::WalMismatch`] if it is another store's; [`Error::Io`].
+    pub(crate) fn open(
+        disk: &dyn Disk,
+        path: &Path,
+        mode: OpenMode,
+        (data_path, file_id): (&Path, [u8; 16]),
+        options: WalOptions,
+    ) -> Result<Self> {
+        let wal = Self::new(disk.open(path, mode)?, options);
+        let length = wal.file.len()?;
+        if length == 0 {
+            let detail = "an empty file".to_string();
+            return Err(Error::NotAStore { path: path.to_path_buf(), detail });
+        }
+        let mut page = [0; PAGE_BYTES];
+        let present = length.min(PAGE_BYTES as u64) as usize;
+        wal.file.read_at(0, page.get_mut(..present).unwrap_or_default())?;
+        let header = LogHeader::read(&page).map_err(|error| header_error(path, error))?;
+        if header.file_id != file_id {
+            let (path, wal) = (data_path.to_path_buf(), path.to_path_buf());
+            return Err(Error::WalMismatch { path, wal });
+        }
+        if length < RING_START + PAGE_BYTES as u64 {
+            let detail = format!("the log is cut to {length} bytes");
+            return Err(Error::Corrupt { path: path.to_path_buf(), offset: length, detail });
+        }
+        Ok(wal)
+    }
+
+    fn new(file: Box<dyn DiskFile>, options: WalOptions) -> Self {
+        Self {
+            file,
+            end_max: RING_START + options.ring_bytes_max,
+            durable: AtomicU64::new(0),
+            failure: OnceLock::new(),
+        }
+    }
+
+    /// The file's path.
+    pub(crate) fn path(&self) -> &Path {
+        self.file.path()
+    }
+
+    /// End of the last whole slot of the file.
+    pub(super) fn end(&self) -> Result<u64> {
+        let length = self.file.len()?;
+        Ok(length - length % SLOT)
+    }
+
+    /// Writes zeros to `start..end` of the file, the present end and the future one; not synced yet.
+    ///
+    /// They are written, not only reserved: a file system marks reserved space as not yet written, and
+    /// each first sync of a record in it would have to change that mark.
+    pub(super) fn zero_fill(&self, start: u64, end: u64) -> Result<()> {
+        self.file.allocate(start, end - start)?;
+        let zeros = vec![0; ZEROS_BYTES.min(end - start) as usize];
+        let mut at = start;
+        while at < end {
+            let piece = (end - at).min(ZEROS_BYTES);
+            self.file.write_at(at, zeros.get(..piece as usize).unwrap_or_default())?;
+            at += piece;
+        }
+        Ok(())
+    }
+
+    /// Makes all records up to `lsn` durable, and tells how far the log is durable now. The caller knows
+    /// that they were appended: by the lock under which it took the number.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the sync failed, [`Error::Failed`] at all later calls.
+    pub(crate) fn sync(&self, lsn: u64) -> Result<u64> {
+        self.check_failed()?;
+        if self.durable_lsn() < lsn {
+            self.file.sync_data().map_err(|error| self.fail(error))?;
+            // Release: pairs with the Acquire in `durable_lsn`; who sees the number may rely on the sync.
+            self.durable.fetch_max(lsn, Ordering::Release);
+        }
+        Ok(self.durable_lsn())
+    }
+
+    /// All records up to this LSN are durable.
+    pub(crate) fn durable_lsn(&self) -> u64 {
+        // Acquire: pairs with the Release in `sync` and `set_durable`.
+        self.durable.load(Ordering::Acquire)
+    }
+
+    /// Says that all before the first record of this life of the log is durable elsewhere.
+    pub(super) fn set_durable(&self, lsn: u64) {
+        // Release: as in `sync`.
+        self.durable.fetch_max(lsn, Ordering::Release);
+    }
+
+    /// Remembers the first failure and passes the error on.
+    pub(super) fn fail(&self, error: Error) -> Error {
+        self.failure.get_or_init(|| error.to_string());
+        error
+    }
+
+    /// # Errors
+    /// [`Error::Failed`] if a write or sync of the log has failed before.
+    pub(crate) fn check_failed(&self) -> Result<()> {
+        match self.failure.get() {
+            Some(cause) => Err(Error::Failed { cause: cause.clone() }),
+            None => Ok(()),
+        }
+    }
+}
+
+fn header_error(path: &Path, error: LogHeaderError) -> Error {
+    let path = path.to_path_buf();
+    let detail = error.to_string();
+    match error {
+        LogHeaderError::Magic { .. } => Error::NotAStore { path, detail },
+        LogHeaderError::Version { found } => {
+            Error::UnsupportedVersion { path, found, supported: LOG_FORMAT_VERSION }
+        }
+        _ => Error::Corrupt { path, offset: 0, detail },
+    }
+}

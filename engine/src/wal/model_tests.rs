@@ -1,0 +1,304 @@
+//! Random histories of the log against a list, then a power cut or damage, then recovery.
+//!
+//! What must hold, whatever was done:
+//! - without a crash, recovery delivers exactly what was logged since the last release;
+//! - after a power cut it delivers a prefix of that, no batch in part, nothing durable missing;
+//! - after damage besides, it delivers such a prefix of what was logged or refuses, and it refuses if the
+//!   damaged record was called durable by a Sync record that is sound.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use cidstore_core::E;
+use cidstore_core::layout::record::{HybridTime, Opcode, RING_START};
+use proptest::prelude::*;
+
+use super::{Appender, Room, ScanEnd, ScanStart, Wal, WalOptions};
+use crate::error::{Error, Result};
+use crate::io::{CrashModel, OpenMode, OsDisk, RecordingDisk};
+
+const SALT: u64 = 0x0bad_cafe_0000_0002;
+const FILE_ID: [u8; 16] = [3; 16];
+const OPTIONS: WalOptions = WalOptions { ring_bytes_initial: 4096, ring_bytes_max: 4 * 4096 };
+
+#[derive(Clone, Debug)]
+enum Step {
+    Singles(u64),
+    Batch(u64),
+    Sync,
+    Idle,
+    /// A checkpoint cut here becomes the older superblock's after the next one.
+    Cut,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        4 => (1_u64..12).prop_map(Step::Singles),
+        3 => (0_u64..40).prop_map(Step::Batch),
+        3 => Just(Step::Sync),
+        1 => Just(Step::Idle),
+        2 => Just(Step::Cut),
+    ];
+    prop::collection::vec(step, 1..60)
+}
+
+/// One operation that was logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Logged {
+    lsn: u64,
+    opcode: Opcode,
+    key: E,
+    value: E,
+}
+
+/// What one power cut must give back.
+#[derive(Clone, Copy, Debug)]
+struct Moment {
+    /// Operations of the disk so far.
+    disk: usize,
+    start: ScanStart,
+    durable_lsn: u64,
+}
+
+struct History {
+    directory: tempfile::TempDir,
+    path: PathBuf,
+    disk: RecordingDisk,
+    wal: Arc<Wal>,
+    appender: Appender,
+    logged: Vec<Logged>,
+    /// LSNs of the last record of each single operation or batch.
+    boundaries: Vec<u64>,
+    cuts: [ScanStart; 2],
+    moments: Vec<Moment>,
+}
+
+impl History {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("wal");
+        let disk = RecordingDisk::new(Arc::new(OsDisk));
+        let wal = Arc::new(Wal::create(&disk, &path, FILE_ID, OPTIONS).unwrap());
+        let time = HybridTime::default();
+        let shared = Arc::new(disk.clone());
+        let appender = Appender::start(Arc::clone(&wal), shared, SALT, 1, time).unwrap();
+        let cuts = [ScanStart { offset: RING_START, lsn: 1, salt: SALT }; 2];
+        let (logged, boundaries, moments) = (Vec::new(), Vec::new(), Vec::new());
+        let mut history =
+            Self { directory, path, disk, wal, appender, logged, boundaries, cuts, moments };
+        history.note();
+        history
+    }
+
+    fn note(&mut self) {
+        self.moments.push(Moment {
+            disk: self.disk.operation_count(),
+            start: self.cuts[0],
+            durable_lsn: self.wal.durable_lsn(),
+        });
+    }
+
+    fn run(&mut self, steps: &[Step]) {
+        for step in steps {
+            match *step {
+                Step::Singles(count) => self.group(count, false),
+                Step::Batch(count) => self.group(count, true),
+                Step::Sync => {
+                    self.wal.sync(self.appender.last_lsn()).unwrap();
+                }
+                Step::Idle => {
+                    self.appender.witness_when_idle().unwrap();
+                }
+                Step::Cut => self.cut(),
+            }
+            self.note();
+        }
+    }
+
+    fn cut(&mut self) {
+        // A cut is durable before a superblock names it.
+        self.wal.sync(self.appender.last_lsn()).unwrap();
+        let (offset, lsn) = (self.appender.position(), self.appender.last_lsn() + 1);
+        self.cuts = [self.cuts[1], ScanStart { offset, lsn, salt: SALT }];
+        assert!(self.appender.release(self.cuts[0].offset));
+    }
+
+    fn group(&mut self, count: u64, batch: bool) {
+        let records = if batch { count + 2 } else { count };
+        while self.appender.reserve(records).unwrap() == Room::Full {
+            self.cut();
+        }
+        if batch {
+            self.appender.begin(count).unwrap();
+        }
+        for number in 0..count {
+            let opcode = [Opcode::Insert, Opcode::DeleteValue, Opcode::DeleteKey];
+            let opcode = opcode[(number % 3) as usize];
+            let (key, value) = (E::new(number, u64::MAX), E::from(self.logged.len() as u64));
+            let lsn = self.appender.append(opcode, key, value).unwrap();
+            self.logged.push(Logged { lsn, opcode, key, value });
+            if !batch {
+                self.boundaries.push(lsn);
+                self.note();
+            }
+        }
+        if batch {
+            self.boundaries.push(self.appender.commit(count).unwrap());
+        }
+    }
+
+    fn since(&self, start: ScanStart) -> Vec<Logged> {
+        self.logged.iter().filter(|logged| logged.lsn >= start.lsn).copied().collect()
+    }
+
+    /// The log with this content, recovered from `start`.
+    fn recover(&self, content: &[u8], start: ScanStart) -> Result<(Vec<Logged>, ScanEnd)> {
+        let path = self.directory.path().join("crashed");
+        fs::write(&path, content).unwrap();
+        let data = (Path::new("data"), FILE_ID);
+        let wal = Wal::open(&OsDisk, &path, OpenMode::ReadWrite, data, OPTIONS)?;
+        let mut delivered = Vec::new();
+        let end = wal.scan(start, &mut |opcode, record| {
+            let (lsn, key, value) = (record.lsn, record.key, record.value);
+            delivered.push(Logged { lsn, opcode, key, value });
+            Ok(())
+        })?;
+        assert_eq!(end.operations, delivered.len() as u64);
+        Ok((delivered, end))
+    }
+
+    fn check_prefix(&self, start: ScanStart, delivered: &[Logged]) {
+        let expected = self.since(start);
+        assert_eq!(delivered, &expected[..delivered.len()], "no prefix of what was logged");
+        let whole = |lsn| {
+            let end = self.boundaries.iter().find(|boundary| **boundary >= lsn);
+            expected.get(delivered.len()).is_none_or(|next| end.is_some_and(|end| next.lsn > *end))
+        };
+        assert!(delivered.last().is_none_or(|last| whole(last.lsn)), "a batch in part");
+    }
+
+    /// Everything whose last record was durable at that moment must be there.
+    fn check_durable(&self, delivered: &[Logged], moment: &Moment) {
+        let is_complete =
+            |lsn: u64| self.boundaries.iter().any(|end| *end >= lsn && *end <= moment.durable_lsn);
+        let expected = self.since(moment.start);
+        let durable = expected.iter().filter(|logged| is_complete(logged.lsn)).count();
+        assert!(delivered.len() >= durable, "{} of {durable} durable", delivered.len());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    #[test]
+    fn delivers_what_was_logged(steps in steps()) {
+        let mut history = History::new();
+        history.run(&steps);
+        for start in history.cuts {
+            let content = fs::read(&history.path).unwrap();
+            let (delivered, end) = history.recover(&content, start).unwrap();
+            prop_assert_eq!(delivered, history.since(start));
+            prop_assert_eq!(end.offset, history.appender.position());
+            prop_assert_eq!(end.next_lsn, history.appender.last_lsn() + 1);
+            if end.lsn > start.lsn {
+                prop_assert_eq!(end.time, history.appender.time());
+            }
+            prop_assert!(!end.batch_dropped);
+        }
+    }
+
+    #[test]
+    fn survives_a_power_cut(
+        steps in steps(),
+        moments in prop::collection::vec(any::<prop::sample::Index>(), 8),
+        choices in prop::collection::vec(any::<u8>(), 64..128),
+    ) {
+        let mut history = History::new();
+        history.run(&steps);
+        let operations = history.disk.operations();
+        for index in moments {
+            let moment = *index.get(&history.moments);
+            let model = CrashModel::after(&operations[..moment.disk]);
+            let mut choices = choices.iter().cycle();
+            let image = model.image(&mut |_, later| {
+                let choice = usize::from(*choices.next().unwrap());
+                // Often all or nothing, else any version.
+                if choice % 4 == 0 { 0 } else if choice % 4 == 1 { later } else { choice % (later + 1) }
+            });
+            let (delivered, _) = history.recover(&image.files[&history.path], moment.start).unwrap();
+            history.check_prefix(moment.start, &delivered);
+            history.check_durable(&delivered, &moment);
+        }
+    }
+
+    #[test]
+    fn refuses_or_cuts_after_damage(
+        steps in steps(),
+        flips in prop::collection::vec((any::<prop::sample::Index>(), 0_u8..8), 1..4),
+        kept in prop::option::weighted(0.2, any::<prop::sample::Index>()),
+    ) {
+        let mut history = History::new();
+        history.run(&steps);
+        let mut content = fs::read(&history.path).unwrap();
+        let ring = RING_START as usize..content.len();
+        for (index, bit) in flips {
+            content[ring.start + index.index(ring.len())] ^= 1 << bit;
+        }
+        if let Some(kept) = kept {
+            content.truncate(ring.start + 4096 + kept.index(ring.len() - 4095));
+        }
+        for start in history.cuts {
+            match history.recover(&content, start) {
+                Ok((delivered, _)) => history.check_prefix(start, &delivered),
+                Err(Error::Corrupt { .. }) => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
+    #[test]
+    fn refuses_damage_before_a_sound_witness(
+        steps in steps(),
+        damaged in any::<prop::sample::Index>(),
+        bit in 0_usize..512,
+    ) {
+        let mut history = History::new();
+        history.run(&steps);
+        history.group(1, false);
+        history.wal.sync(history.appender.last_lsn()).unwrap();
+        let durable = history.since(history.cuts[0]);
+        prop_assume!(history.appender.witness_when_idle().unwrap()); // no: the ring is full
+        // Any record of an operation since the older cut.
+        let lsn = damaged.get(&durable).lsn;
+        let mut content = fs::read(&history.path).unwrap();
+        let slot = content[RING_START as usize..]
+            .chunks(64)
+            .position(|slot| slot[8..16] == lsn.to_le_bytes())
+            .unwrap();
+        content[RING_START as usize + slot * 64 + bit / 8] ^= 1 << (bit % 8);
+        let outcome = history.recover(&content, history.cuts[0]);
+        let at = RING_START + slot as u64 * 64;
+        prop_assert!(
+            matches!(outcome, Err(Error::Corrupt { offset, .. }) if offset == at),
+            "record {} at {}: {:?}", lsn, at, outcome
+        );
+    }
+
+    #[test]
+    fn any_bytes_end_in_bounded_work(
+        bytes in prop::collection::vec(any::<u8>(), 0..4096),
+        offset in 0_u64..10_000,
+        lsn in any::<u64>(),
+    ) {
+        let history = History::new();
+        let mut content = fs::read(&history.path).unwrap();
+        let ring = RING_START as usize;
+        content[ring..ring + bytes.len()].copy_from_slice(&bytes);
+        let start = ScanStart { offset, lsn, salt: SALT };
+        match history.recover(&content, start) {
+            Ok((delivered, _)) => prop_assert!(delivered.is_empty()),
+            Err(error) => prop_assert!(error.is_corruption()),
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! The single writer: what one thread at a time does to pages, tables and numbers.
+//!
+//! In reading order: [`numbers`] gives out logical numbers, [`pages`] copies pages before they change and
+//! retires what was replaced, [`buckets`] splits, merges and chains buckets, [`apply`] carries out single
+//! operations, [`cut`] ends a generation. Nothing here does I/O but for growing the file.
+
+use std::sync::atomic::AtomicU64;
+
+/// The atomic word that pages are made of.
+pub(crate) type Word = AtomicU64;
+
+pub(crate) mod apply;
+pub(crate) mod buckets;
+pub(crate) mod cut;
+pub(crate) mod numbers;
+pub(crate) mod pages;

@@ -1,0 +1,413 @@
+//! Pages as the writer sees them: copied before their first change since a cut, retired when replaced.
+//!
+//! The rule that everything rests on: a page whose generation is not the current one is immutable. A page of
+//! the current generation is a pool page that only this writer stores to, by the page protocol.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use cidstore_core::hash::MAX_DEPTH;
+use cidstore_core::layout::bucket::{self, ENTRIES_PER_BUCKET};
+use cidstore_core::layout::entry::SetReference;
+use cidstore_core::layout::table::Space;
+use cidstore_core::layout::table::TableKind;
+use cidstore_core::layout::{PAGE_WORDS, value};
+use cidstore_core::protocol::bucket_write::BucketWriter;
+use cidstore_core::protocol::word::Page;
+
+use super::numbers::Numbers;
+use crate::shared::Shared;
+use crate::space::file_pages::FilePages;
+use crate::space::is_pool;
+use crate::space::layout::FileLayout;
+use crate::space::limbo::{Limbo, Retired, Waiting};
+use crate::space::pool::Pool;
+use crate::space::region::Region;
+use crate::table::TableWriter;
+use crate::valueset::{FreshPage, ValuePages};
+
+/// Pages that [`Pages::move_beyond`] moves at once: 256 MiB.
+pub(crate) const MOVE_PAGES: usize = 1 << 16;
+
+/// Generations of the two superblocks: a file page is free only for later ones.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct SuperblockGenerations(pub(crate) [u64; 2]);
+
+impl SuperblockGenerations {
+    /// The generation of the superblock that recovery would fall back to.
+    pub(crate) fn older(self) -> u64 {
+        self.0[0].min(self.0[1])
+    }
+}
+
+/// All pages of the store, for changing.
+#[derive(Debug)]
+pub(crate) struct Pages {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) files: Arc<Mutex<FileLayout>>,
+    pub(crate) tables: TableWriter,
+    pub(crate) bucket_pool: Pool,
+    pub(crate) value_pool: Pool,
+    pub(crate) overflow_numbers: Numbers,
+    pub(crate) value_numbers: Numbers,
+    pub(crate) limbo: Limbo,
+    pub(crate) superblocks: SuperblockGenerations,
+    /// Generation of the checkpoint that is being written; its pool pages are still read.
+    pub(crate) checkpoint: Option<u64>,
+    /// Buckets of each local depth.
+    pub(crate) depth_counts: [u64; MAX_DEPTH as usize + 1],
+    generation: u64,
+    /// Extents that came back from limbo and wait for the extent allocator to fetch them.
+    pub(crate) extents_back: Vec<SetReference>,
+}
+
+impl Pages {
+    /// Pages over tables that are filled already.
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        files: Arc<Mutex<FileLayout>>,
+        overflow_numbers: Numbers,
+        value_numbers: Numbers,
+        generation: u64,
+        superblocks: SuperblockGenerations,
+    ) -> Self {
+        Self {
+            shared,
+            files,
+            tables: TableWriter::default(),
+            bucket_pool: Pool::new(),
+            value_pool: Pool::new(),
+            overflow_numbers,
+            value_numbers,
+            limbo: Limbo::default(),
+            superblocks,
+            checkpoint: None,
+            depth_counts: [0; MAX_DEPTH as usize + 1],
+            generation,
+            extents_back: Vec::new(),
+        }
+    }
+
+    /// The generation that changes belong to.
+    pub(crate) fn current_generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Ends the current generation: all its pages are immutable from here on. Answers its number.
+    pub(crate) fn end_generation(&mut self) -> u64 {
+        self.generation += 1;
+        self.generation - 1
+    }
+
+    /// The page that a directory slot names.
+    pub(crate) fn bucket_at(&self, index: u32) -> u32 {
+        self.shared.tables.of(TableKind::Directory).get(index)
+    }
+
+    /// The words of a bucket-space page.
+    pub(crate) fn bucket(&self, page: u32) -> &Page {
+        self.shared.regions.buckets.page(page)
+    }
+
+    /// Writes to a bucket-space page of the current generation.
+    pub(crate) fn bucket_writer(&self, page: u32) -> BucketWriter<'_, super::Word, PAGE_WORDS> {
+        debug_assert!(is_pool(page), "the file is never stored to");
+        BucketWriter::new(self.bucket(page))
+    }
+
+    fn is_current(&self, page: &Page) -> bool {
+        // Relaxed: only this thread writes generations of pages that it can reach here.
+        page[value::GENERATION_WORD].load(Ordering::Relaxed) == self.generation
+    }
+
+    /// A pool page of the bucket space, all zeros; `owner` is its overflow number, or 0.
+    pub(crate) fn fresh_bucket(&mut self, owner: u32) -> u32 {
+        let page = take(&mut self.bucket_pool, owner);
+        clear(&self.shared.regions.buckets, page);
+        page
+    }
+
+    /// The page at a directory index, copied to the pool if it belongs to an earlier generation.
+    pub(crate) fn bucket_for_change(&mut self, index: u32) -> u32 {
+        let old = self.bucket_at(index);
+        if self.is_current(self.bucket(old)) {
+            return old;
+        }
+        let new = take(&mut self.bucket_pool, 0);
+        self.copy(Space::Buckets, old, new);
+        self.publish_bucket(new);
+        self.retire_bucket_page(old);
+        new
+    }
+
+    /// The page of an overflow number, copied to the pool if it belongs to an earlier generation.
+    pub(crate) fn overflow_for_change(&mut self, number: u32) -> u32 {
+        let old = self.overflow_page(number);
+        if self.is_current(self.bucket(old)) {
+            return old;
+        }
+        let new = take(&mut self.bucket_pool, number);
+        self.copy(Space::Buckets, old, new);
+        self.set_slot(TableKind::Overflow, number, new);
+        self.retire_bucket_page(old);
+        new
+    }
+
+    /// The page of an overflow number.
+    pub(crate) fn overflow_page(&self, number: u32) -> u32 {
+        self.shared.tables.of(TableKind::Overflow).get(number)
+    }
+
+    /// Names a page in all directory slots of the prefix in its header.
+    pub(crate) fn publish_bucket(&self, page: u32) {
+        let (prefix, local_depth) = bucket_place(self.bucket(page));
+        let depth = self.shared.tables.depth();
+        for index in slots_of(prefix, local_depth, depth) {
+            self.set_slot(TableKind::Directory, index, page);
+        }
+    }
+
+    /// Names a page in one slot.
+    pub(crate) fn set_slot(&self, kind: TableKind, index: u32, page: u32) {
+        self.tables.set(&self.shared.tables, kind, index, page);
+    }
+
+    /// A bucket-space page that no slot names any more.
+    pub(crate) fn retire_bucket_page(&mut self, page: u32) {
+        let built = self.bucket(page)[bucket::GENERATION_WORD].load(Ordering::Relaxed);
+        if is_pool(page) {
+            self.bucket_pool.retire(page);
+        }
+        self.limbo.retire(Retired::BucketPage(page), built, self.generation);
+    }
+
+    /// An overflow number, and its page, that no chain names any more.
+    pub(crate) fn retire_overflow(&mut self, number: u32) {
+        let page = self.overflow_page(number);
+        self.retire_bucket_page(page);
+        self.overflow_numbers.give_up(number);
+        self.limbo.retire(Retired::OverflowNumber(number), self.generation, self.generation);
+    }
+
+    fn retire_value_page(&mut self, page: u32) {
+        let words = self.shared.regions.values.page(page);
+        let built = words[value::GENERATION_WORD].load(Ordering::Relaxed);
+        if is_pool(page) {
+            self.value_pool.retire(page);
+        }
+        self.limbo.retire(Retired::ValuePage(page), built, self.generation);
+    }
+
+    fn value_slot(&self, logical: u32) -> u32 {
+        self.shared.tables.of(TableKind::Values).get(logical)
+    }
+
+    /// Copies a page into a pool page and stamps the current generation into it.
+    fn copy(&self, space: Space, from: u32, to: u32) {
+        let region = match space {
+            Space::Values => &self.shared.regions.values,
+            _ => &self.shared.regions.buckets,
+        };
+        for (to, from) in region.page(to).iter().zip(region.page(from)) {
+            // Relaxed: nobody reads the copy before a slot names it, with Release.
+            to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+        region.page(to)[value::GENERATION_WORD].store(self.generation, Ordering::Relaxed);
+    }
+
+    /// The file's layout and free pages.
+    pub(crate) fn files(&self) -> MutexGuard<'_, FileLayout> {
+        // A panic elsewhere cannot leave the bitmap half changed: its methods do not panic in between.
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changed pages of a space that still need a free page of the file.
+    pub(crate) fn pages_to_write(&self, space: Space) -> u64 {
+        let pool = if space == Space::Values { &self.value_pool } else { &self.bucket_pool };
+        // Relaxed: a moment's error shifts when the file grows, nothing else.
+        let in_cut = self.shared.counters.cut_unwritten[space as usize].load(Ordering::Relaxed);
+        pool.new_pages() as u64 + in_cut
+    }
+
+    /// Copies pages of the file at and beyond `limit` to the pool, so that the next checkpoint writes them to the
+    /// first free pages. At most [`MOVE_PAGES`] at once; answers whether there was any.
+    pub(crate) fn move_beyond(&mut self, space: Space, limit: u32) -> bool {
+        let shared = Arc::clone(&self.shared);
+        self.files().pages_mut(space).start_over();
+        let mut moved = 0;
+        let is_beyond = |page: u32| page >= limit && !is_pool(page);
+        if space == Space::Values {
+            let beyond: Vec<u32> = self
+                .value_numbers
+                .in_use()
+                .filter(|&logical| is_beyond(self.value_slot(logical)))
+                .take(MOVE_PAGES)
+                .collect();
+            for &logical in &beyond {
+                self.page_mut(logical);
+            }
+            return !beyond.is_empty();
+        }
+        for index in 0..1_u32 << shared.tables.depth() {
+            if moved < MOVE_PAGES && is_beyond(self.bucket_at(index)) {
+                self.bucket_for_change(index);
+                moved += 1;
+            }
+        }
+        let beyond: Vec<u32> = self
+            .overflow_numbers
+            .in_use()
+            .filter(|&number| is_beyond(self.overflow_page(number)))
+            .take(MOVE_PAGES)
+            .collect();
+        for &number in &beyond {
+            self.overflow_for_change(number);
+        }
+        moved + beyond.len() > 0
+    }
+
+    /// Frees what no reader, snapshot or superblock needs any more.
+    pub(crate) fn collect(&mut self) {
+        let passed = self.limbo.take_passed();
+        self.free_or_hold(passed);
+    }
+
+    /// As [`collect`](Self::collect), and looks again at what waits for a snapshot or superblock.
+    pub(crate) fn collect_held(&mut self) {
+        self.tables.forget_dropped();
+        let held = self.limbo.take_held();
+        self.free_or_hold(held);
+        self.collect();
+    }
+
+    fn free_or_hold(&mut self, things: Vec<Waiting>) {
+        if things.is_empty() {
+            return;
+        }
+        let files = Arc::clone(&self.files);
+        let mut files = files.lock().unwrap_or_else(PoisonError::into_inner);
+        for thing in things {
+            match thing.what {
+                Retired::BucketPage(page) => {
+                    self.free_page(Space::Buckets, page, thing, &mut files)
+                }
+                Retired::ValuePage(page) => self.free_page(Space::Values, page, thing, &mut files),
+                Retired::OverflowNumber(number) => self.overflow_numbers.release(number),
+                Retired::ValueNumber(number) => self.value_numbers.release(number),
+                Retired::Extent(extent) => self.extents_back.push(extent),
+            }
+        }
+    }
+
+    fn free_page(&mut self, space: Space, page: u32, thing: Waiting, files: &mut FileLayout) {
+        let Waiting { built, retired, .. } = thing;
+        let read_by_checkpoint = self.checkpoint.is_some_and(|cut| built <= cut && cut < retired);
+        let needed = self.tables.is_needed(built, retired);
+        if is_pool(page) {
+            if needed || read_by_checkpoint {
+                self.limbo.hold(thing);
+            } else if space == Space::Values {
+                self.value_pool.release(page);
+            } else {
+                self.bucket_pool.release(page);
+            }
+        } else if needed || read_by_checkpoint || self.superblocks.older() < retired {
+            self.limbo.hold(thing);
+        } else {
+            let pages: &mut FilePages = files.pages_mut(space);
+            pages.release(page);
+        }
+    }
+}
+
+impl ValuePages for Pages {
+    fn page(&self, logical: u32) -> &Page {
+        self.shared.regions.values.page(self.value_slot(logical))
+    }
+
+    fn page_mut(&mut self, logical: u32) -> &Page {
+        let old = self.value_slot(logical);
+        if self.is_current(self.shared.regions.values.page(old)) {
+            return self.shared.regions.values.page(old);
+        }
+        let new = take(&mut self.value_pool, logical);
+        self.copy(Space::Values, old, new);
+        self.set_slot(TableKind::Values, logical, new);
+        self.retire_value_page(old);
+        self.shared.regions.values.page(new)
+    }
+
+    fn allocate(&mut self) -> u32 {
+        let logical = self.value_numbers.allocate();
+        let page = take(&mut self.value_pool, logical);
+        clear(&self.shared.regions.values, page);
+        let generation = &self.shared.regions.values.page(page)[value::GENERATION_WORD];
+        generation.store(self.generation, Ordering::Relaxed);
+        self.set_slot(TableKind::Values, logical, page);
+        logical
+    }
+
+    fn fresh(&mut self) -> FreshPage {
+        let page = take(&mut self.value_pool, 0);
+        clear(&self.shared.regions.values, page);
+        FreshPage(page)
+    }
+
+    fn fresh_page(&self, fresh: &FreshPage) -> &Page {
+        self.shared.regions.values.page(fresh.0)
+    }
+
+    fn publish(&mut self, logical: u32, fresh: FreshPage) {
+        let old = self.value_slot(logical);
+        self.value_pool.set_owner(fresh.0, logical);
+        self.set_slot(TableKind::Values, logical, fresh.0);
+        self.retire_value_page(old);
+    }
+
+    fn retire(&mut self, logical: u32) {
+        let page = self.value_slot(logical);
+        self.retire_value_page(page);
+        self.value_numbers.give_up(logical);
+        self.limbo.retire(Retired::ValueNumber(logical), self.generation, self.generation);
+    }
+
+    fn retire_extent(&mut self, set: SetReference) {
+        self.limbo.retire(Retired::Extent(set), self.generation, self.generation);
+    }
+
+    fn generation(&self) -> u64 {
+        self.generation
+    }
+}
+
+/// Takes a pool page. The commit path keeps the pool below its limit before a group is logged.
+fn take(pool: &mut Pool, owner: u32) -> u32 {
+    match pool.allocate(owner) {
+        Ok(page) => page,
+        Err(_) => unreachable!("the writer reserves pool pages before it applies a group"),
+    }
+}
+
+/// Makes a pool page all zeros.
+fn clear(region: &Region, page: u32) {
+    for word in region.page(page) {
+        // Relaxed: nobody reads the page before a slot names it, with Release.
+        word.store(0, Ordering::Relaxed);
+    }
+}
+
+/// Prefix and local depth in a bucket page's header.
+pub(crate) fn bucket_place(page: &Page) -> (u32, u32) {
+    let prefix = page[bucket::PREFIX_WORD].load(Ordering::Relaxed) as u32;
+    let local_depth = (page[bucket::KIND_WORD].load(Ordering::Relaxed) >> 16) as u8;
+    (prefix, local_depth as u32)
+}
+
+/// The directory slots of a prefix, in a directory of this depth.
+pub(crate) fn slots_of(prefix: u32, local_depth: u32, depth: u32) -> impl Iterator<Item = u32> {
+    let count = 1_u32 << depth.saturating_sub(local_depth);
+    (0..count).map(move |high| prefix | high << local_depth)
+}
+
+/// Entries that a bucket should not fall below without looking for its buddy.
+pub(crate) const SPARSE_ENTRIES: usize = ENTRIES_PER_BUCKET / 8;

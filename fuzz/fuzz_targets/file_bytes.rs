@@ -1,0 +1,5 @@
+//! Data files of unknown origin; must never fail.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| cidstore_testkit::fuzz::file_bytes(bytes));

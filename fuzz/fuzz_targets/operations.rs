@@ -1,0 +1,5 @@
+//! Random operations against the model; must never fail.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| cidstore_testkit::fuzz::operations(bytes));

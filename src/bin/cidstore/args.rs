@@ -1,0 +1,283 @@
+//! The command line: what can be said, and the words that explain it. No work is done here.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+
+use crate::ids::IdForm;
+use crate::input::Format;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  problems found, or nothing found
+  2  usage, or malformed input
+  3  the files are damaged, or not a store that this program can read
+  4  another process has the store
+  5  input or output failed; no such store; no space";
+
+const LOAD_DETAILS: &str = "\
+A line is a key and a value. TSV: a tab between them, no quotes. CSV: RFC 4180. Lines end with LF or
+CRLF; empty lines are skipped; everything must be UTF-8. A malformed line is named by file, line and
+column, and then nothing of any file is loaded.";
+
+/// An embedded, durable, concurrent hash multimap: 128-bit keys to sets of 128-bit values
+#[derive(Debug, Parser)]
+#[command(name = "cidstore", version, after_help = EXIT_CODES, max_term_width = 100)]
+pub(crate) struct CommandLine {
+    /// Print answers as JSON, one object a line
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// What to do
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Show the store at work on the package dependencies of Debian 12, a kill -9 included
+    Demo(DemoArgs),
+    /// Load pairs from TSV or CSV, all or nothing; creates the store
+    #[command(after_help = LOAD_DETAILS)]
+    Load(LoadArgs),
+    /// Print the values of keys
+    Get(GetArgs),
+    /// Insert a pair; creates the store
+    Insert(InsertArgs),
+    /// Delete a key with all its values, or one value of it
+    Delete(DeleteArgs),
+    /// Print all pairs, in no particular order
+    Scan(ScanArgs),
+    /// Print counts and sizes
+    Stat(StoreArgs),
+    /// Verify every page, checksum and count
+    Check(StoreArgs),
+    /// Rewrite what is sparse, and give the space back to the file system
+    Compact(StoreArgs),
+    /// Print the structure of the store, or the entries of some keys, for debugging
+    Dump(DumpArgs),
+    /// Write a compact copy of the store to a new file
+    Backup(BackupArgs),
+    /// Measure this store on this machine
+    Bench(BenchArgs),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print the manual page, or that of one command
+    Man {
+        /// The command
+        command: Option<String>,
+    },
+    /// Write until killed (the child process of `demo` and `bench`)
+    #[command(hide = true)]
+    CrashWriter(CrashWriterArgs),
+}
+
+/// Which store.
+#[derive(Args, Debug)]
+pub(crate) struct StoreArgs {
+    /// The data file; its log lies beside it as STORE-wal
+    pub(crate) store: PathBuf,
+    /// The log, if it lies elsewhere
+    #[arg(long, value_name = "FILE")]
+    pub(crate) wal: Option<PathBuf>,
+}
+
+/// How ids are read and shown.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct IdArgs {
+    /// How ids are written [default: hex]. Answers show names where the dictionary beside the store
+    /// (STORE.names) has them; `--ids hex` shows digits always
+    #[arg(long, value_enum, value_name = "FORM")]
+    pub(crate) ids: Option<IdForm>,
+}
+
+impl IdArgs {
+    /// How ids are read.
+    pub(crate) fn form(self) -> IdForm {
+        self.ids.unwrap_or(IdForm::Hex)
+    }
+
+    /// Whether answers show names.
+    pub(crate) fn show_names(self) -> bool {
+        self.ids != Some(IdForm::Hex)
+    }
+}
+
+/// `demo`.
+#[derive(Args, Debug)]
+pub(crate) struct DemoArgs {
+    /// Keep the store in this directory, which must not have one yet [default: a temporary one]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+}
+
+/// `load`.
+#[derive(Args, Debug)]
+pub(crate) struct LoadArgs {
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+    /// Files to load, plain or gzip; - is standard input
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// How ids are written
+    #[arg(long, value_enum, value_name = "FORM", default_value_t = IdForm::Hex)]
+    pub(crate) ids: IdForm,
+    /// How columns are told apart [default: by the name of the file; tsv for standard input]
+    #[arg(long, value_enum)]
+    pub(crate) format: Option<Format>,
+    /// Skip lines that start with # (TSV only)
+    #[arg(long)]
+    pub(crate) comments: bool,
+    /// Skip the first record of each file
+    #[arg(long)]
+    pub(crate) header: bool,
+    /// Load each pair the other way round too, under the key named PREFIX + value (with --ids name)
+    #[arg(
+        long, value_name = "PREFIX", num_args = 0..=1, require_equals = true,
+        default_missing_value = "reverse:"
+    )]
+    pub(crate) reverse: Option<String>,
+    /// Do not add names to the dictionary beside the store
+    #[arg(long)]
+    pub(crate) no_names: bool,
+}
+
+/// `get`.
+#[derive(Args, Debug)]
+pub(crate) struct GetArgs {
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+    /// The keys
+    #[arg(required = true, value_name = "KEY")]
+    pub(crate) keys: Vec<String>,
+    #[command(flatten)]
+    pub(crate) ids: IdArgs,
+    /// Print how many values there are instead of the values
+    #[arg(long)]
+    pub(crate) count: bool,
+}
+
+/// `insert`.
+#[derive(Args, Debug)]
+pub(crate) struct InsertArgs {
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+    /// The key
+    pub(crate) key: String,
+    /// The value
+    pub(crate) value: String,
+    #[command(flatten)]
+    pub(crate) ids: IdArgs,
+}
+
+/// `delete`.
+#[derive(Args, Debug)]
+pub(crate) struct DeleteArgs {
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+    /// The key
+    pub(crate) key: String,
+    /// The value [default: all values of the key]
+    pub(crate) value: Option<String>,
+    #[command(flatten)]
+    pub(crate) ids: IdArgs,
+}
+
+/// `scan`.
+#[derive(Args, Debug)]
+pub(crate) struct ScanArgs {
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+    #[command(flatten)]
+    pub(crate) ids: IdArgs,
+    /// Print keys only
+    #[arg(long, conflicts_with_all = ["limit", "from"])]
+    pub(crate) keys: bool,
+    /// Stop at the first bucket boundary after this many pairs, and tell where to go on
+    #[arg(long, value_name = "PAIRS")]
+    pub(crate) limit: Option<u64>,
+    /// Go on from where a scan with --limit stopped
+    #[arg(long, value_name = "CURSOR")]
+    pub(crate) from: Option<u64>,
+}
+
+/// `dump`.
+#[derive(Args, Debug)]
+pub(crate) struct DumpArgs {
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+    /// Keys whose entries to print [default: the whole structure; with --json, all keys]
+    #[arg(value_name = "KEY")]
+    pub(crate) keys: Vec<String>,
+    #[command(flatten)]
+    pub(crate) ids: IdArgs,
+}
+
+/// `backup`.
+#[derive(Args, Debug)]
+pub(crate) struct BackupArgs {
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+    /// The new file; must not exist
+    #[arg(value_name = "DESTINATION")]
+    pub(crate) destination: PathBuf,
+}
+
+/// `bench`.
+#[derive(Args, Debug)]
+pub(crate) struct BenchArgs {
+    /// How many pairs
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1000..))]
+    pub(crate) pairs: u64,
+    /// Where to put the stores; the disk that is measured [default: a temporary directory]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+    /// How many times to measure; the median is told
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=99))]
+    pub(crate) runs: u32,
+}
+
+/// `crash-writer`.
+#[derive(Args, Debug)]
+pub(crate) struct CrashWriterArgs {
+    /// The data file, which must exist
+    pub(crate) store: PathBuf,
+    /// How many threads write
+    #[arg(long, default_value_t = 1)]
+    pub(crate) threads: u32,
+    /// How many pairs a batch has; one pair is a plain insert
+    #[arg(long, default_value_t = 1)]
+    pub(crate) batch: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn reverse_takes_its_prefix_only_with_an_equals_sign() {
+        let load = |arguments: &[&str]| {
+            let line = ["cidstore", "load", "s.h5"].iter().chain(arguments);
+            match CommandLine::try_parse_from(line) {
+                Ok(CommandLine { command: Command::Load(load), .. }) => (load.reverse, load.files),
+                other => panic!("{other:?}"),
+            }
+        };
+        let file = vec![PathBuf::from("x")];
+        assert_eq!(load(&["x"]), (None, file.clone()));
+        assert_eq!(load(&["--reverse", "x"]), (Some("reverse:".into()), file.clone()));
+        assert_eq!(load(&["--reverse=by:", "x"]), (Some("by:".into()), file));
+    }
+}

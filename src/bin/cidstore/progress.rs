@@ -1,0 +1,60 @@
+//! Progress bars: on standard error, and only if that is a terminal (indicatif sees to both).
+
+use std::io::{self, IsTerminal};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// Frames a second at most: more would only cost time.
+const FRAMES_PER_SECOND: u8 = 10;
+
+/// A bar over bytes, or a spinner if nobody knows how many there are.
+pub(crate) fn of_bytes(what: &str, total: Option<u64>) -> ProgressBar {
+    match total {
+        Some(total) => {
+            bar(what, Some(total), "{msg} [{bar:30}] {binary_bytes}/{binary_total_bytes} {eta}")
+        }
+        None => bar(what, None, "{msg} {spinner} {binary_bytes}"),
+    }
+}
+
+/// A bar over things that are counted.
+pub(crate) fn of_count(what: &str, total: u64) -> ProgressBar {
+    bar(what, Some(total), "{msg} [{bar:30}] {human_pos}/{human_len} {eta}")
+}
+
+/// A spinner for what has no measure.
+pub(crate) fn of_steps() -> ProgressBar {
+    let spinner = bar("", None, "{spinner} {msg}");
+    if io::stderr().is_terminal() {
+        spinner.enable_steady_tick(Duration::from_millis(100));
+    }
+    spinner
+}
+
+fn bar(what: &str, total: Option<u64>, template: &str) -> ProgressBar {
+    let target = ProgressDrawTarget::stderr_with_hz(FRAMES_PER_SECOND);
+    let bar = ProgressBar::with_draw_target(total, target).with_message(what.to_owned());
+    match ProgressStyle::with_template(template) {
+        Ok(style) => bar.with_style(style.progress_chars("=> ")),
+        // Only a wrong template could fail, and a test draws each. A plain bar does as well.
+        Err(_) => bar,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn templates_are_well_formed() {
+        for template in [
+            "{msg} [{bar:30}] {binary_bytes}/{binary_total_bytes} {eta}",
+            "{msg} {spinner} {binary_bytes}",
+            "{msg} [{bar:30}] {human_pos}/{human_len} {eta}",
+            "{spinner} {msg}",
+        ] {
+            assert!(ProgressStyle::with_template(template).is_ok(), "{template}");
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Options out of range: named errors, before anything is touched.
+
+use std::time::Duration;
+
+use cidstore::{Durability, Error, OpenOptions, Store};
+use cidstore_testkit::Scratch;
+use cidstore_testkit::content::pairs_of;
+
+use crate::buffered;
+
+/// Opens with options that nobody can mean, on nothing and on a store.
+fn assert_refused(name: &str, options: &OpenOptions) {
+    let scratch = Scratch::new();
+    let outcome = options.open(scratch.data()).map(drop);
+    let Err(Error::InvalidOption { option, detail }) = outcome else {
+        panic!("{name}: {outcome:?}")
+    };
+    assert_eq!(option, name);
+    assert!(!detail.is_empty(), "the range is told");
+    assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 0, "nothing was created");
+
+    buffered().open(scratch.data()).unwrap().insert(1, 1).unwrap();
+    let before = scratch.fingerprint();
+    let outcome = options.open(scratch.data()).map(drop);
+    assert!(matches!(outcome, Err(Error::InvalidOption { .. })), "{name}: {outcome:?}");
+    assert_eq!(scratch.fingerprint(), before, "a refused open changes nothing");
+    assert_eq!(pairs_of(&buffered().open(scratch.data()).unwrap()), [(1, 1)]);
+}
+
+#[test]
+fn wal_bytes_of_zero() {
+    assert_refused("wal_bytes", &buffered().wal_bytes(0));
+}
+
+#[test]
+fn wal_bytes_too_small() {
+    assert_refused("wal_bytes", &buffered().wal_bytes(1));
+    assert_refused("wal_bytes", &buffered().wal_bytes(4096));
+}
+
+#[test]
+fn wal_bytes_unaligned() {
+    assert_refused("wal_bytes", &buffered().wal_bytes((64 << 20) + 1));
+    assert_refused("wal_bytes", &buffered().wal_bytes((64 << 20) + 64));
+}
+
+#[test]
+fn wal_bytes_huge() {
+    assert_refused("wal_bytes", &buffered().wal_bytes(u64::MAX));
+    assert_refused("wal_bytes", &buffered().wal_bytes(u64::MAX / 4096 * 4096));
+    assert_refused("wal_bytes", &buffered().wal_bytes(1 << 62));
+}
+
+#[test]
+fn max_bytes_of_zero() {
+    assert_refused("max_bytes", &buffered().max_bytes(0));
+}
+
+#[test]
+fn max_bytes_too_small() {
+    assert_refused("max_bytes", &buffered().max_bytes(1));
+    assert_refused("max_bytes", &buffered().max_bytes(8192));
+}
+
+#[test]
+fn max_bytes_unaligned() {
+    assert_refused("max_bytes", &buffered().max_bytes((64 << 20) + 1));
+}
+
+#[test]
+fn max_bytes_huge() {
+    assert_refused("max_bytes", &buffered().max_bytes(u64::MAX));
+    assert_refused("max_bytes", &buffered().max_bytes(u64::MAX / 4096 * 4096));
+}
+
+#[test]
+fn intervals_of_any_length_are_taken_or_named() {
+    for interval in [Duration::ZERO, Duration::from_nanos(1), Duration::MAX] {
+        let scratch = Scratch::new();
+        let options = Store::options().durability(Durability::Interval(interval));
+        match options.open(scratch.data()) {
+            Ok(store) => {
+                store.insert(1, 1).unwrap();
+                store.sync().unwrap();
+                store.close().unwrap();
+            }
+            Err(Error::InvalidOption { option, .. }) => assert_eq!(option, "durability"),
+            Err(error) => panic!("{interval:?}: {error}"),
+        }
+    }
+}
+
+#[test]
+fn the_log_may_change_its_size_between_opens() {
+    let scratch = Scratch::new();
+    for (round, megabytes) in [(0_u64, 64), (1, 1), (2, 256), (3, 1)] {
+        let store = buffered().wal_bytes(megabytes << 20).open(scratch.data()).unwrap();
+        assert_eq!(store.value_len(), round * 30_000);
+        for value in 0..30_000 {
+            store.insert(value % 977, round * 30_000 + value).unwrap();
+        }
+        // Every other round ends in a kill.
+        if round % 2 == 0 {
+            store.close().unwrap();
+        } else {
+            let killed = scratch.copy_as_killed(&store);
+            drop(store);
+            let smaller = buffered().wal_bytes(1 << 20).open(killed.data()).unwrap();
+            assert_eq!(smaller.value_len(), (round + 1) * 30_000);
+        }
+    }
+}
+
+#[test]
+fn a_log_elsewhere_is_used_and_wanted() {
+    let (scratch, elsewhere) = (Scratch::new(), Scratch::new());
+    let options = buffered().wal_path(elsewhere.path().join("log"));
+    let store = options.open(scratch.data()).unwrap();
+    store.insert(1, 1).unwrap();
+    assert!(!scratch.log().exists());
+    let (data, log) = (scratch.copy_as_killed(&store), elsewhere.copy());
+    drop(store);
+    let killed = buffered().wal_path(log.path().join("log")).open(data.data()).unwrap();
+    assert_eq!(pairs_of(&killed), [(1, 1)]);
+}

@@ -1,0 +1,97 @@
+//! What the chores need from the system: programs from its packages, and components of the Rust toolchain.
+//!
+//! A missing program is installed with apt when this runs as root on a system that has it, as in CI; otherwise the
+//! failure names the package, and nothing on a person's machine is changed.
+
+use std::path::Path;
+
+use crate::failure::Failure;
+use crate::job::Job;
+use crate::tally::Tally;
+
+/// A program that must be there, and who has it.
+struct Program {
+    name: &'static str,
+    debian_package: &'static str,
+    needed_for: &'static str,
+}
+
+const PROGRAMS: [Program; 2] = [
+    Program { name: "cc", debian_package: "build-essential", needed_for: "linking every program" },
+    Program {
+        name: "c++",
+        debian_package: "build-essential",
+        needed_for: "the fuzz targets' driver",
+    },
+];
+
+/// Components of the toolchain: the cargo subcommand that shows that one is there.
+const COMPONENTS: [(&str, &str); 2] = [("fmt", "rustfmt"), ("clippy", "clippy")];
+
+/// Makes sure that all is there, and says in one line what was.
+///
+/// # Errors
+/// If something is missing and cannot be installed; names the package.
+pub(crate) fn ensure(tally: &mut Tally) -> Result<String, Failure> {
+    let missing: Vec<&Program> =
+        PROGRAMS.iter().filter(|program| !is_on_path(program.name)).collect();
+    if !missing.is_empty() {
+        install(&missing, tally)?;
+    }
+    for (subcommand, component) in COMPONENTS {
+        if !Job::cargo([subcommand, "--version"]).succeeds() {
+            Job::new("rustup", ["component", "add", component]).run(tally).map_err(|failure| {
+                Failure::new(format!("the toolchain lacks {component}: {failure}"))
+            })?;
+        }
+    }
+    let runner = if has_nextest() { "nextest" } else { "cargo test (no nextest here)" };
+    Ok(format!("test runner: {runner}"))
+}
+
+/// True if `cargo nextest` is installed. It runs tests in processes of their own and in parallel across packages.
+pub(crate) fn has_nextest() -> bool {
+    Job::cargo(["nextest", "--version"]).succeeds()
+}
+
+fn install(missing: &[&Program], tally: &mut Tally) -> Result<(), Failure> {
+    let wanted = missing
+        .iter()
+        .map(|program| {
+            format!(
+                "`{}` for {} (Debian: {})",
+                program.name, program.needed_for, program.debian_package
+            )
+        })
+        .collect::<Vec<_>>()
+        .join(", ");
+    if !(is_root() && is_on_path("apt-get")) {
+        return Err(Failure::new(format!("this system lacks {wanted}; install it and run again")));
+    }
+    let mut packages: Vec<&str> = missing.iter().map(|program| program.debian_package).collect();
+    packages.dedup();
+    let apt = |args: &[&str]| {
+        Job::new("apt-get", args.iter().copied()).env("DEBIAN_FRONTEND", "noninteractive")
+    };
+    apt(&["update", "--quiet"]).run(tally)?;
+    apt(&["install", "--yes", "--quiet", "--no-install-recommends"]).args(packages).run(tally)?;
+    match missing.iter().find(|program| !is_on_path(program.name)) {
+        None => Ok(()),
+        Some(program) => Err(Failure::new(format!(
+            "{} is installed, and there is still no `{}`",
+            program.debian_package, program.name
+        ))),
+    }
+}
+
+fn is_on_path(program: &str) -> bool {
+    std::env::var_os("PATH").is_some_and(|path| {
+        std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+    })
+}
+
+/// Asks the owner of this process's own folder in `/proc`; where there is none, nothing is installed.
+fn is_root() -> bool {
+    use std::os::unix::fs::MetadataExt;
+    Path::new("/proc/self").metadata().is_ok_and(|metadata| metadata.uid() == 0)
+}
