@@ -101,24 +101,28 @@ fn refill(plant: Plant, preemptions: Option<usize>) {
     });
 }
 
+/// Complete. 570,000 and 220,000 executions, 30 s of one core.
 #[test]
 fn the_old_key_goes() {
     reuse(Plant::Sound, None, 0, Asks::Old);
     reuse(Plant::Sound, None, 1, Asks::Old);
 }
 
+/// Complete. 560,000 and 32 executions, 19 s.
 #[test]
 fn the_new_key_comes() {
     reuse(Plant::Sound, None, 0, Asks::New);
     reuse(Plant::Sound, None, 1, Asks::New);
 }
 
+/// At most three preemptions. 60,000 and 4,700 executions, 3 s.
 #[test]
 fn the_new_key_comes_after_the_old_one_went() {
     reuse(Plant::Sound, Some(3), 0, Asks::NewThenOld);
     reuse(Plant::Sound, Some(3), 1, Asks::NewThenOld);
 }
 
+/// Complete. 350,000 executions, 13 s.
 #[test]
 fn a_slot_is_refilled() {
     refill(Plant::Sound, None);

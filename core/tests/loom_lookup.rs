@@ -229,23 +229,27 @@ fn extend(tables: &Tables) {
 
 const CAME: &[&[u64]] = &[&[], &[30]];
 
+/// Complete, with two looks. 24,000 executions, 1 s.
 #[test]
 fn a_key_comes_to_a_new_overflow_page() {
     model(Plant::Sound, None, 2, CAME, extend);
 }
 
+/// Complete. 3,900 executions, and 55,000 with two looks, 3 s.
 #[test]
 fn a_key_stays_while_the_directory_doubles() {
     model(Plant::Sound, None, 1, ADDED, double_and_split);
     model(Plant::Sound, None, 2, ADDED, double_and_split);
 }
 
+/// Complete. 350 executions, and 3,700 with two looks, below 1 s.
 #[test]
 fn a_key_stays_while_its_page_is_copied() {
     model(Plant::Sound, None, 1, ADDED, copy);
     model(Plant::Sound, None, 2, ADDED, copy);
 }
 
+/// Complete. 6,900 executions, and 110,000 with two looks, 7 s.
 #[test]
 fn a_key_stays_while_it_moves_down_a_chain() {
     model(Plant::Sound, None, 1, ADDED, chain);
@@ -255,47 +259,47 @@ fn a_key_stays_while_it_moves_down_a_chain() {
 #[test]
 #[should_panic(expected = "values that the key never had: []")]
 fn caught_no_second_look_at_the_depth() {
-    model(Plant::InModel(NO_RECHECK), None, 1, ADDED, double_and_split);
+    model(Plant::InModel(NO_RECHECK), Some(3), 1, ADDED, double_and_split);
 }
 
 #[test]
 #[should_panic(expected = "NoBucket")]
 fn caught_depth_before_slots() {
-    model(Plant::InModel(DEPTH_FIRST), None, 1, ADDED, double_and_split);
+    model(Plant::InModel(DEPTH_FIRST), Some(3), 1, ADDED, double_and_split);
 }
 
 #[test]
 #[should_panic(expected = "NoBucket")]
 fn caught_depth_without_release() {
-    model(Plant::InModel(DEPTH_RELAXED), None, 1, ADDED, double_and_split);
+    model(Plant::InModel(DEPTH_RELAXED), Some(3), 1, ADDED, double_and_split);
 }
 
 #[test]
 #[should_panic(expected = "values that the key never had: []")]
 fn caught_slot_without_release() {
-    model(Plant::InModel(SLOT_RELAXED), None, 1, ADDED, copy);
+    model(Plant::InModel(SLOT_RELAXED), Some(3), 1, ADDED, copy);
 }
 
 #[test]
 #[should_panic(expected = "time ran backwards")]
 fn caught_store_to_a_replaced_page() {
-    model(Plant::InModel(OLD_PAGE_WRITTEN), None, 2, ADDED, copy);
+    model(Plant::InModel(OLD_PAGE_WRITTEN), Some(3), 2, ADDED, copy);
 }
 
 #[test]
 #[should_panic(expected = "values that the key never had: []")]
 fn caught_removal_before_insertion_down_the_chain() {
-    model(Plant::InModel(REMOVED_FIRST), None, 1, ADDED, chain);
+    model(Plant::InModel(REMOVED_FIRST), Some(3), 1, ADDED, chain);
 }
 
 #[test]
 #[should_panic(expected = "NoOverflow")]
 fn caught_link_without_release() {
-    model(Plant::RelaxStores { word: OVERFLOW_WORD }, None, 1, CAME, extend);
+    model(Plant::RelaxStores { word: OVERFLOW_WORD }, Some(3), 1, CAME, extend);
 }
 
 #[test]
 #[should_panic(expected = "NoOverflow")]
 fn caught_link_loaded_without_acquire() {
-    model(Plant::RelaxLoads { word: OVERFLOW_WORD }, None, 1, CAME, extend);
+    model(Plant::RelaxLoads { word: OVERFLOW_WORD }, Some(3), 1, CAME, extend);
 }

@@ -91,36 +91,42 @@ const EMPTIED: &[&[u64]] = &[&[10, 11, 12], &[11, 12], &[12], &[]];
 const DELETE: &[Step] = &[Step::RemoveKey];
 const DELETED: &[&[u64]] = &[&[10, 11, 12], &[]];
 
+/// Complete. 2,400 executions, and 28,000 with two looks, 2 s.
 #[test]
 fn two_values_become_four() {
     pair(Plant::Sound, None, 1, GROW, GROWN);
     pair(Plant::Sound, None, 2, GROW, GROWN);
 }
 
+/// Complete. 1,100 executions, and 9,900 with two looks, 1 s.
 #[test]
 fn each_entry_loses_a_value() {
     pair(Plant::Sound, None, 1, THIN, THINNED);
     pair(Plant::Sound, None, 2, THIN, THINNED);
 }
 
+/// At most three preemptions, and two with two looks. 160,000 and 67,000 executions, 11 s.
 #[test]
 fn the_second_goes_and_another_comes() {
     pair(Plant::Sound, Some(3), 1, SWAP, SWAPPED);
     pair(Plant::Sound, Some(2), 2, SWAP, SWAPPED);
 }
 
+/// Complete: 1,200 executions. At most three preemptions with two looks: 2,000. Below 1 s.
 #[test]
 fn a_slot_of_the_second_is_refilled() {
     pair(Plant::Sound, None, 1, REFILL, REFILLED);
     pair(Plant::Sound, Some(3), 2, REFILL, REFILLED);
 }
 
+/// At most three preemptions, and two with two looks. 23,000 and 28,000 executions, 2 s.
 #[test]
 fn the_first_is_left_without_values_before_the_key_goes() {
     pair(Plant::Sound, Some(3), 1, EMPTY, EMPTIED);
     pair(Plant::Sound, Some(2), 2, EMPTY, EMPTIED);
 }
 
+/// Complete. 19,000 executions, 1 s.
 #[test]
 fn both_go_at_once() {
     pair(Plant::Sound, None, 1, DELETE, DELETED);
@@ -130,30 +136,30 @@ fn both_go_at_once() {
 #[test]
 #[should_panic(expected = "SecondMissing")]
 fn caught_second_announced_too_early() {
-    pair(Plant::Delay { word: TAGS_WORD, by: 1 }, None, 1, GROW, GROWN);
+    pair(Plant::Delay { word: TAGS_WORD, by: 1 }, Some(3), 1, GROW, GROWN);
 }
 
 /// The second is killed before the first says that it is gone.
 #[test]
 #[should_panic(expected = "SecondMissing")]
 fn caught_second_killed_too_early() {
-    pair(Plant::Delay { word: FIRST_META, by: 1 }, None, 1, SWAP, SWAPPED);
+    pair(Plant::Delay { word: FIRST_META, by: 1 }, Some(3), 1, SWAP, SWAPPED);
 }
 
 #[test]
 #[should_panic(expected = "values that the key never had")]
 fn caught_first_not_looked_at_again() {
-    pair(Plant::NoValidation, None, 1, THIN, THINNED);
+    pair(Plant::NoValidation, Some(3), 1, THIN, THINNED);
 }
 
 #[test]
 #[should_panic(expected = "values that the key never had")]
 fn caught_second_validated_without_fence() {
-    pair(Plant::NoFence(Ordering::Acquire), None, 1, REFILL, REFILLED);
+    pair(Plant::NoFence(Ordering::Acquire), Some(3), 1, REFILL, REFILLED);
 }
 
 #[test]
 #[should_panic(expected = "SecondMissing")]
 fn caught_second_announced_without_release() {
-    pair(Plant::RelaxStores { word: FIRST_META }, None, 1, GROW, GROWN);
+    pair(Plant::RelaxStores { word: FIRST_META }, Some(3), 1, GROW, GROWN);
 }

@@ -108,6 +108,7 @@ fn retire(plant: Plant) {
     });
 }
 
+/// Complete. 40 executions.
 #[test]
 fn a_pinned_page_is_not_reused() {
     retire(Plant::Sound);

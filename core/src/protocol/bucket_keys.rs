@@ -42,9 +42,12 @@ pub fn keys<W: Word, const WORDS: usize>(page: &[W; WORDS]) -> Result<PageKeys, 
         // As in a miss (R6): if anything was seen of an entry that replaced a moved one, the fence makes
         // the count of that move visible to the load below.
         W::fence(Ordering::Acquire);
-        if let Some(found) = found
+        if let Some(mut found) = found
             && header_line(page)[SEQUENCE_WORD].load(Ordering::Relaxed) == sequence
         {
+            // Last, so that a key which has left for a page further down is met there. Acquire: the table
+            // slot of that page was set before it was linked here.
+            found.overflow = header_line(page)[OVERFLOW_WORD].load(Ordering::Acquire) as u32;
             return Ok(found);
         }
         W::relax();
@@ -53,13 +56,13 @@ pub fn keys<W: Word, const WORDS: usize>(page: &[W; WORDS]) -> Result<PageKeys, 
 
 /// One pass over the entries; `None` if one of them changed while its key was read.
 fn attempt<W: Word, const WORDS: usize>(page: &[W; WORDS]) -> Result<Option<PageKeys>, Fault> {
-    // Acquire: the table slot of the overflow page was set before the page was linked here.
-    let overflow = header_line(page)[OVERFLOW_WORD].load(Ordering::Acquire) as u32;
-    let mut found = PageKeys { keys: [E::ZERO; ENTRIES_PER_BUCKET], count: 0, overflow };
+    let mut found = PageKeys { keys: [E::ZERO; ENTRIES_PER_BUCKET], count: 0, overflow: 0 };
+    let mut tags_seen = [0_u64; 4];
     for position in Positions(all_positions(WORDS)) {
         // Acquire: a tag makes its entry visible.
         let tags = tag_line(page)[position / 8].load(Ordering::Acquire);
-        if tags >> (position % 8 * 8) & 0xff == 0 {
+        let tag = (tags >> (position % 8 * 8)) as u8;
+        if tag == 0 {
             continue;
         }
         let line = entry_line(page, position);
@@ -77,8 +80,16 @@ fn attempt<W: Word, const WORDS: usize>(page: &[W; WORDS]) -> Result<Option<Page
         if line[META_WORD].load(Ordering::Relaxed) != meta.0 && !same_key(line, high, low) {
             return Ok(None);
         }
+        // In the middle of a move a key is live in two places, and the count of moves is still to change.
+        let key = E::new(high, low);
+        let tags_like_it = &mut tags_seen[usize::from(tag >> 6)];
+        let bit = 1 << (tag & 63);
+        if *tags_like_it & bit != 0 && found.as_slice().contains(&key) {
+            continue;
+        }
+        *tags_like_it |= bit;
         if let Some(slot) = found.keys.get_mut(found.count) {
-            *slot = E::new(high, low);
+            *slot = key;
             found.count += 1;
         }
     }

@@ -13,16 +13,14 @@
 use core::sync::atomic::Ordering;
 
 use super::content::InlineValues;
-use super::entry::{
-    LINE_WORDS, Line, Meta, Positions, State, all_positions, entry_line, header_line, tag_line,
-};
+use super::entry::{Line, Meta, Positions, State, entry_line, header_line, tag_line, tagged};
 use super::fault::Fault;
 use super::word::Word;
 use crate::entity::E;
 use crate::hash::KeyHash;
 use crate::layout::bucket::{OVERFLOW_WORD, SEQUENCE_WORD, entries_in};
 use crate::layout::entry::{KEY_HIGH_WORD, KEY_LOW_WORD, META_WORD, SLOTS_WORD};
-use crate::probe::{self, Tags};
+use crate::probe;
 
 /// What a page says about a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,7 +109,7 @@ fn attempt<W: Word, const WORDS: usize>(
     let sequence = header_line(page)[SEQUENCE_WORD].load(Ordering::Acquire);
     // Home too, even without its tag: an entry there shows from its meta on, to all lookups alike.
     let home = 1 << hash.home(entries_in(WORDS));
-    for position in Positions(tagged(page, hash) | home) {
+    for position in Positions(tagged(page, hash.tag()) | home) {
         if let Some(entry) = look(entry_line(page, position), position, key)? {
             return if entry.state.has_second() {
                 join_second(page, key, hash, position, &entry)
@@ -145,7 +143,7 @@ fn join_second<W: Word, const WORDS: usize>(
     first: &Primary,
 ) -> Result<Found, Obstacle> {
     let mut joined = None;
-    for candidate in Positions(tagged(page, hash)) {
+    for candidate in Positions(tagged(page, hash.tag())) {
         if let Some(values) = look_second(entry_line(page, candidate), candidate, key)? {
             joined = Some(first.values.joined(values));
             break;
@@ -156,19 +154,6 @@ fn join_second<W: Word, const WORDS: usize>(
         Some(values) => Ok(Found::Inline(values)),
         None => Err(Fault::SecondMissing { index: position as u8 }.into()),
     }
-}
-
-/// The positions whose tag is that of the key.
-#[inline(always)]
-fn tagged<W: Word, const WORDS: usize>(page: &[W; WORDS], hash: KeyHash) -> u64 {
-    let mut tags: Tags = [0; LINE_WORDS];
-    // All eight words in a page of full size.
-    for (tag, word) in tags.iter_mut().zip(tag_line(page)).take(entries_in(WORDS).div_ceil(8)) {
-        // Relaxed: the Acquire load before decides which tags must be seen at least, and whoever
-        // concludes something from a tag that is not there has an Acquire fence first.
-        *tag = word.load(Ordering::Relaxed);
-    }
-    probe::equal(&tags, hash.tag()) & all_positions(WORDS)
 }
 
 /// The first or only entry of a key, read at one instant.

@@ -17,7 +17,7 @@ use core::sync::atomic::Ordering;
 use super::content::{Content, InlineValues};
 use super::draft::Draft;
 use super::entry::{
-    LINE_WORDS, Meta, Positions, State, all_positions, entry_line, header_line, tag_line,
+    Meta, Positions, State, all_positions, entry_line, header_line, tag_line, tagged,
 };
 use super::fault::{Fault, PageFull};
 use super::word::Word;
@@ -31,7 +31,6 @@ use crate::layout::entry::{
     ENTRY_WORDS, EntryFlags, HashEntry, INLINE_VALUES_MAX, KEY_HIGH_WORD, KEY_LOW_WORD, META_WORD,
     SLOTS_WORD, SpillPointer,
 };
-use crate::probe::{self, Tags};
 
 /// Where a key's entries are. Holds until the next change of the page.
 #[derive(Clone, Copy, Debug)]
@@ -99,7 +98,7 @@ impl<'a, W: Word, const WORDS: usize> BucketWriter<'a, W, WORDS> {
     fn locate_by_tag(&self, key: E, tag: u8) -> Result<Option<Located>, Fault> {
         let mut primary = None;
         let mut second = None;
-        for position in self.tagged(tag) {
+        for position in Positions(tagged(self.page, tag)) {
             if self.key_at(position) != key {
                 continue;
             }
@@ -461,18 +460,8 @@ impl<'a, W: Word, const WORDS: usize> BucketWriter<'a, W, WORDS> {
         (tag_line(self.page)[position / 8].load(Ordering::Relaxed) >> (position % 8 * 8)) as u8
     }
 
-    /// Positions with this tag; with tag 0 the free ones.
-    fn tagged(&self, tag: u8) -> Positions {
-        let mut tags: Tags = [0; LINE_WORDS];
-        let words = tag_line(self.page).iter().take(entries_in(WORDS).div_ceil(8));
-        for (tag, word) in tags.iter_mut().zip(words) {
-            *tag = word.load(Ordering::Relaxed);
-        }
-        Positions(probe::equal(&tags, tag) & all_positions(WORDS))
-    }
-
     fn free_mask(&self) -> u64 {
-        self.tagged(0).0
+        tagged(self.page, 0)
     }
 
     fn key_at(&self, position: usize) -> E {

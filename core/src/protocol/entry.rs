@@ -3,10 +3,14 @@
 //! A page is seen as lines of eight words: line 0 the header, line 1 the tags, then one line an entry.
 
 use core::fmt;
+use core::sync::atomic::Ordering;
+
+use super::word::Word;
 
 use crate::ecc;
 use crate::layout::bucket::{ENTRIES_WORD, TAGS_WORD, entries_in};
 use crate::layout::entry::{ENTRY_WORDS, EntryFlags};
+use crate::probe::{self, Tags};
 
 /// Words of a cache line.
 pub(crate) const LINE_WORDS: usize = ENTRY_WORDS;
@@ -40,6 +44,21 @@ pub(crate) fn tag_line<W, const WORDS: usize>(page: &[W; WORDS]) -> &Line<W> {
 #[inline(always)]
 pub(crate) fn entry_line<W, const WORDS: usize>(page: &[W; WORDS], position: usize) -> &Line<W> {
     line(page, ENTRIES_WORD / LINE_WORDS + position)
+}
+
+/// The positions whose tag is `tag`; with tag 0 the free ones.
+///
+/// The loads are Relaxed. For a reader, an Acquire load before decides which tags must be seen at least,
+/// and whoever concludes something from a tag that is not there has an Acquire fence first.
+#[inline(always)]
+pub(crate) fn tagged<W: Word, const WORDS: usize>(page: &[W; WORDS], tag: u8) -> u64 {
+    // All eight words in a page of full size.
+    let words_in_use = const { entries_in(WORDS).div_ceil(8) };
+    let line = tag_line(page);
+    let tags: Tags = core::array::from_fn(|word| {
+        if word < words_in_use { line[word].load(Ordering::Relaxed) } else { 0 }
+    });
+    probe::equal(&tags, tag) & all_positions(WORDS)
 }
 
 /// One bit for each position of a page.

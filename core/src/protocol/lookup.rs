@@ -142,12 +142,10 @@ pub fn lookup<const WORDS: usize, V: View<WORDS>>(
             Outcome::Answer(answer) => return Ok(answer),
             Outcome::Miss { overflow } => overflow,
         };
-        if overflow != 0
-            && let Some(answer) = walk(view, overflow, key, hash)?
-        {
+        if let Some(answer) = walk(view, overflow, key, hash)? {
             return Ok(answer);
         }
-        // The loads above were Acquire, so the depth is at least as new as the page that was missed in.
+        // The slot was an Acquire load, so this depth is at least as new as the page that was missed in.
         let depth_now = view.depth();
         if depth_now == depth {
             return Ok(Answer::Absent);
@@ -184,7 +182,7 @@ fn look<const WORDS: usize, V: View<WORDS>>(
 /// A chain has no limit (keys with one and the same hash can't be told apart by any split), and its
 /// links come from a file. So a cycle is found rather than a length forbidden: a number is remembered
 /// for twice as many steps each time, and meeting it again proves a cycle.
-#[inline(never)]
+#[inline]
 fn walk<const WORDS: usize, V: View<WORDS>>(
     view: &V,
     first: u32,
