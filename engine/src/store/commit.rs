@@ -35,6 +35,9 @@ const GROUP_MAX: usize = 1024;
 const WITNESS_AFTER: Duration = Duration::from_millis(100);
 /// Checkpoints that a group may ask for: one brings the pages down, the next frees what the first replaced.
 const CHECKPOINTS_FOR_ROOM: u32 = 3;
+/// How often, and how long each time, a write that needs room waits for readers to let go of it.
+const WAITS_FOR_READERS: u32 = 20;
+const WAIT_FOR_READERS: Duration = Duration::from_millis(1);
 /// Operations of a batch whose memory is fetched ahead of their turn.
 const APPLY_AHEAD: usize = 8;
 /// Free pages that inserts leave to deletes.
@@ -356,8 +359,12 @@ impl Engine {
             }
         }
         let slack = if inserts > 0 { DELETE_SLACK_PAGES } else { 0 };
-        let buckets = all.min(pages.bucket_count() + inserts / 31) + 4 + slack;
-        let values = all.min(pages.value_numbers.used() + 64) + 4 + slack;
+        // Copies of the pages that are changed, and what splits add. A good hash fills all buckets at about
+        // the same time, so a few inserts can split as many buckets; only after that a split takes 31 more.
+        let splits = inserts.min(pages.bucket_count() + inserts / 31);
+        let buckets = all.min(pages.bucket_count()) + splits + 4 + slack;
+        // A set that moves touches the page it leaves and the one it goes to, which may be new.
+        let values = (3 * all).min(pages.value_numbers.used() + all / 16 + 64) + 4 + slack;
         let nodes = [
             1 << self.shared.tables.depth(),
             pages.overflow_numbers.end(),
@@ -404,11 +411,25 @@ impl Engine {
     /// Frees log space, pool pages and file pages by a checkpoint, unless another thread just did.
     fn make_room_by_checkpoint(&self, part: &[(&Write, Durability)]) -> Result<()> {
         let mut checkpointer = self.checkpointer();
-        let enough = {
-            let mut state = self.writer();
-            matches!(self.prepare(&mut state, part), Ok(()) | Err(NotYet::Refused(_)))
+        let needs_room = |state: &mut WriterState| {
+            matches!(self.prepare(state, part), Err(NotYet::NeedsCheckpoint(_)))
         };
-        if enough { Ok(()) } else { self.checkpoint_with(&mut checkpointer, false) }
+        if !needs_room(&mut self.writer()) {
+            return Ok(());
+        }
+        self.checkpoint_with(&mut checkpointer, false)?;
+        // What the checkpoint replaced is free when the readers of this moment have gone, those of other
+        // stores in this process included. They mostly have in a moment, and a refusal is worse than a wait.
+        for _ in 0..WAITS_FOR_READERS {
+            let mut state = self.writer();
+            state.writer.collect(true);
+            if !needs_room(&mut state) {
+                break;
+            }
+            drop(state);
+            std::thread::sleep(WAIT_FOR_READERS);
+        }
+        Ok(())
     }
 
     /// Logs a prepared group, syncs it if it must, applies it, answers.
