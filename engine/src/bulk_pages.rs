@@ -17,13 +17,13 @@ use zerocopy::IntoBytes;
 use crate::bulk::{Pair, Parts};
 use crate::checkpoint::Checkpointer;
 use crate::error::{Error, Result};
-use crate::space::POOL_PAGES;
+use crate::space::{HUGE_PAGES, POOL_PAGES};
 use crate::store::engine::{Engine, Leading, WriterState};
 use crate::writer::apply::Operation;
 use crate::writer::pages::slots_of;
 
-/// Pages written with one call.
-const RUN_PAGES: usize = 256;
+/// Pages written with one call: see `checkpoint`.
+const RUN_PAGES: usize = HUGE_PAGES as usize;
 /// Deepest that a directory may be for this many pages: see `writer::buckets`.
 const DEPTH_SLACK: u32 = 8;
 
@@ -72,38 +72,39 @@ impl PageWriter<'_> {
         bucket_seal::seal_words(&mut words);
         self.run.push(words);
         self.run_places.push((prefix, local_depth));
-        if self.run.len() == RUN_PAGES { self.flush() } else { Ok(()) }
+        if self.run.len() == RUN_PAGES { self.write_run() } else { Ok(()) }
     }
 
-    /// Writes the pages that have gathered.
-    fn flush(&mut self) -> Result<()> {
+    /// Writes as many of the pages that have gathered as one run of free pages takes.
+    fn write_run(&mut self) -> Result<()> {
         let shared = &self.engine.shared;
-        let mut at = 0;
-        while at < self.run.len() {
-            let left = self.run.len() - at;
-            let (run, offset) = {
-                let mut files = self.checkpointer.files();
-                files.ensure_free(Space::Buckets, left as u64, &*shared.file, &shared.regions)?;
-                files.take_run(Space::Buckets, left as u32)
-            }
-            .ok_or_else(|| shared.corrupt("bucket pages that were reserved are not free"))?;
-            let pages = &self.run[at..at + run.len()];
-            shared.file.write_at(offset, pages.as_bytes())?;
-            for ((page, words), &(prefix, local_depth)) in
-                run.clone().zip(pages).zip(&self.run_places[at..])
-            {
-                let bytes: &[u8; PAGE_BYTES] = zerocopy::transmute_ref!(words);
-                let checksum = page_checksum(Space::Buckets, page, bytes);
-                self.placed.push(Placed {
-                    prefix,
-                    local_depth,
-                    slot: TableSlot { page, checksum },
-                });
-            }
-            at += run.len();
+        let gathered = self.run.len() as u32;
+        let (run, offset) = {
+            let mut files = self.checkpointer.files();
+            files.ensure_free(Space::Buckets, gathered.into(), &*shared.file, &shared.regions)?;
+            files.take_run(Space::Buckets, gathered)
         }
-        self.run.clear();
-        self.run_places.clear();
+        .ok_or_else(|| shared.corrupt("bucket pages that were reserved are not free"))?;
+        let pages = &self.run[..run.len()];
+        for ((page, words), &(prefix, local_depth)) in
+            run.clone().zip(pages).zip(&self.run_places)
+        {
+            let bytes: &[u8; PAGE_BYTES] = zerocopy::transmute_ref!(words);
+            let checksum = page_checksum(Space::Buckets, page, bytes);
+            let slot = TableSlot { page, checksum };
+            self.placed.push(Placed { prefix, local_depth, slot });
+        }
+        shared.file.write_at(offset, pages.as_bytes())?;
+        self.run.drain(..run.len());
+        self.run_places.drain(..run.len());
+        Ok(())
+    }
+
+    /// Writes all pages that have gathered.
+    fn flush(&mut self) -> Result<()> {
+        while !self.run.is_empty() {
+            self.write_run()?;
+        }
         Ok(())
     }
 

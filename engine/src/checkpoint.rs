@@ -17,13 +17,15 @@ use zerocopy::IntoBytes;
 use crate::error::{Error, Result};
 use crate::io::DiskFile;
 use crate::shared::Shared;
+use crate::space::HUGE_PAGES;
 use crate::space::layout::FileLayout;
 use crate::space::region::Region;
 use crate::table::shadow::{ShadowTable, TableFile};
 use crate::writer::cut::{Cut, CutPage, WrittenPage};
 
-/// Pages written with one call.
-const RUN_PAGES: u32 = 256;
+/// Pages written with one call: a huge page. A file system that has large folios (ext4, XFS, Btrfs) then keeps such a
+/// run in the page cache as one, and maps it as one: lookups miss the TLB less.
+const RUN_PAGES: u32 = HUGE_PAGES;
 
 /// What is on disk, and how to bring more there. One at a time.
 #[derive(Debug)]
@@ -94,7 +96,7 @@ impl Checkpointer {
         pages: &[CutPage],
     ) -> Result<Vec<WrittenPage>> {
         let mut written = Vec::with_capacity(pages.len());
-        let mut buffer: Vec<[u64; PAGE_WORDS]> = Vec::with_capacity(RUN_PAGES as usize);
+        let mut buffer = vec![[0; PAGE_WORDS]; pages.len().min(RUN_PAGES as usize)];
         let mut rest = pages;
         while !rest.is_empty() {
             let pages_max = RUN_PAGES.min(rest.len() as u32);
@@ -105,19 +107,17 @@ impl Checkpointer {
             let (now, later) = rest.split_at(run.len());
             let unwritten = &self.shared.counters.cut_unwritten[space as usize];
             unwritten.fetch_sub(now.len() as u64, Ordering::Relaxed);
-            buffer.clear();
-            for (cut_page, to) in now.iter().zip(run) {
-                let mut words = [0; PAGE_WORDS];
-                region.copy_out(cut_page.page, &mut words);
+            let out = &mut buffer[..now.len()];
+            for ((cut_page, to), words) in now.iter().zip(run).zip(out.iter_mut()) {
+                region.copy_out(cut_page.page, words);
                 if space == Space::Buckets {
-                    bucket_seal::seal_words(&mut words);
+                    bucket_seal::seal_words(words);
                 }
-                let checksum = checksum(space, to, &words);
+                let checksum = checksum(space, to, words);
                 let CutPage { page: from, owner } = *cut_page;
                 written.push(WrittenPage { from, to, owner, checksum });
-                buffer.push(words);
             }
-            self.file().write_at(offset, buffer.as_bytes())?;
+            self.file().write_at(offset, out.as_bytes())?;
             rest = later;
         }
         Ok(written)

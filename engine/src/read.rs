@@ -38,6 +38,7 @@ impl<V: View<PAGE_WORDS> + SetView> Reader<'_, V> {
 
     /// Checks the pages that a lookup of this hash reads.
     #[cold]
+    #[inline(never)]
     fn check_chain(&self, hash: KeyHash) -> Result<()> {
         let mut page = self.view.directory_slot(hash.directory_index(self.view.depth()));
         // A chain longer than this comes back to itself, which the lookup finds.
@@ -78,6 +79,7 @@ impl<V: View<PAGE_WORDS> + SetView> Reader<'_, V> {
         }
     }
 
+    #[inline(never)]
     fn read_set(&self, set: SetReference) -> Result<Values> {
         let mut values = Vec::new();
         let each = |chunk: &[E]| values.extend_from_slice(chunk);

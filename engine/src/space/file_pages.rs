@@ -5,6 +5,8 @@
 
 use std::ops::Range;
 
+use super::HUGE_PAGES;
+
 /// A bit a page: set means taken.
 #[derive(Debug, Default)]
 pub(crate) struct FilePages {
@@ -79,10 +81,14 @@ impl FilePages {
     }
 
     /// Takes a run of at most `pages_max` free pages, the first found from where the last search ended.
+    ///
+    /// A run ends where a huge page ends, so that runs of that length begin where one begins.
     pub(crate) fn take_run(&mut self, pages_max: u32) -> Option<Range<u32>> {
         let start = self.find_free(self.next).or_else(|| self.find_free(0))?;
+        let mut limit = (start + 1).next_multiple_of(HUGE_PAGES).min(self.page_count);
+        limit = limit.min(start.saturating_add(pages_max));
         let mut end = start;
-        while end < self.page_count && end - start < pages_max && self.take(end) {
+        while end < limit && self.take(end) {
             end += 1;
         }
         self.next = end;

@@ -10,14 +10,11 @@ use cidstore_core::layout::PAGE_BYTES;
 use cidstore_core::layout::superblock::{SEGMENT_UNIT_PAGES, SEGMENTS_START, Segment};
 use cidstore_core::layout::table::Space;
 
-use super::POOL_BASE;
+use super::{HUGE_PAGES, POOL_BASE};
 use super::file_pages::FilePages;
 use super::region::Region;
 use crate::error::{Error, Result};
 use crate::io::DiskFile;
-
-/// Pages in 2 MiB: segments of this size and more are aligned to it, in the file and in memory.
-const HUGE_PAGES: u32 = 512;
 
 /// A segment with the first of its page numbers.
 #[derive(Clone, Copy, Debug)]

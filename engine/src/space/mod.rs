@@ -15,6 +15,9 @@ pub(crate) const POOL_BASE: u32 = 1 << 28;
 /// Pages that the pool of one space can hold (32 GiB of memory).
 pub(crate) const POOL_PAGES: u32 = 1 << 23;
 
+/// Pages of a huge page, 2 MiB: segments of this size and more are aligned to it, in the file and in memory.
+pub(crate) const HUGE_PAGES: u32 = 512;
+
 /// True if this page number names a page of the pool.
 pub(crate) const fn is_pool(page: u32) -> bool {
     page >= POOL_BASE

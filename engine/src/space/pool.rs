@@ -2,7 +2,7 @@
 
 use super::{POOL_BASE, POOL_PAGES};
 
-/// Free pages above this many are given back to the kernel when the pool is trimmed.
+/// Free pages whose memory is kept in any case: 64 MiB.
 const KEEP_FREE_PAGES: usize = 16 << 10;
 
 /// What a pool page is.
@@ -37,6 +37,8 @@ pub(crate) struct Pool {
     live: usize,
     /// Live pages that the cut before the next one has listed: a checkpoint is writing them.
     in_cut: usize,
+    /// Fewest free pages since the pool was last trimmed: what nobody needed in all that time.
+    spare: usize,
 }
 
 /// The pool has no page left: a checkpoint must make room.
@@ -53,6 +55,7 @@ impl Pool {
             serial: 1,
             live: 0,
             in_cut: 0,
+            spare: 0,
         }
     }
 
@@ -63,7 +66,10 @@ impl Pool {
     /// Takes a free page. Its memory holds whatever the last use left: the caller fills all of it.
     pub(crate) fn allocate(&mut self, owner: u32) -> Result<u32, PoolExhausted> {
         let page = match self.free.pop() {
-            Some(page) => page,
+            Some(page) => {
+                self.spare = self.spare.min(self.free.len());
+                page
+            }
             None if self.pages.len() < POOL_PAGES as usize => {
                 self.pages.push(PoolPage { state: State::Free, listed: 0, owner: 0 });
                 POOL_BASE + (self.pages.len() - 1) as u32
@@ -151,14 +157,17 @@ impl Pool {
         self.pages.len() - self.free.len()
     }
 
-    /// Names runs of free pages whose memory can go back to the kernel; keeps some for the next burst.
+    /// Names runs of free pages whose memory can go back to the kernel: those that were not needed since the last
+    /// call. Memory that is given back costs a fault and a page of zeros when it is needed again, so what a
+    /// steady load uses from checkpoint to checkpoint stays.
     pub(crate) fn trim(&mut self, mut discard: impl FnMut(u32, u32)) {
-        if self.free.len() <= 2 * KEEP_FREE_PAGES {
+        let surplus = self.spare.saturating_sub(KEEP_FREE_PAGES);
+        self.spare = self.free.len();
+        if surplus <= KEEP_FREE_PAGES {
             return;
         }
         // Low pages are used first from now on, so that high runs stay untouched.
         self.free.sort_unstable_by(|a, b| b.cmp(a));
-        let surplus = self.free.len() - KEEP_FREE_PAGES;
         let mut pages = self.free[..surplus].iter().copied().rev().peekable();
         while let Some(first) = pages.next() {
             let mut count = 1;
@@ -184,6 +193,25 @@ mod tests {
         assert_eq!(pool.cut(), vec![page]);
         assert_eq!(pool.owner(page), 8);
         assert_eq!(pool.cut(), Vec::<u32>::new());
+    }
+
+    #[test]
+    fn only_what_was_not_needed_since_the_last_trim_is_given_back() {
+        let mut pool = Pool::new();
+        let burst = 3 * KEEP_FREE_PAGES;
+        let mut use_pages = |pool: &mut Pool, count: usize| {
+            let pages: Vec<u32> = (0..count).map(|_| pool.allocate(0).unwrap()).collect();
+            for page in pages {
+                pool.retire(page);
+                pool.release(page);
+            }
+            let mut given_back = 0;
+            pool.trim(|_, count| given_back += count as usize);
+            given_back
+        };
+        assert_eq!(use_pages(&mut pool, burst), 0);
+        assert_eq!(use_pages(&mut pool, burst), 0, "the load needs all of it");
+        assert_eq!(use_pages(&mut pool, 10), burst - 10 - KEEP_FREE_PAGES);
     }
 
     #[test]

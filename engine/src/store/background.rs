@@ -7,10 +7,14 @@ use std::time::{Duration, Instant};
 use super::engine::Engine;
 use crate::error::{Error, Result};
 
+/// How long after a checkpoint with none that follows the pools' spare memory goes back to the kernel.
+const TRIM_AFTER: Duration = Duration::from_secs(10);
+
 /// What the threads wait for.
 #[derive(Debug, Default)]
 struct Due {
     checkpoint: bool,
+    trim_at: Option<Instant>,
     sync_at: Option<Instant>,
     stop: bool,
 }
@@ -118,15 +122,33 @@ enum Wait<T> {
     Forever,
 }
 
+/// What the checkpoint thread does next.
+enum Task {
+    Checkpoint,
+    Trim,
+}
+
 fn checkpoint_loop(bell: &Bell, engine: &Weak<Engine>) {
-    let due = |due: &mut Due| {
-        if std::mem::take(&mut due.checkpoint) { Wait::Done(()) } else { Wait::Forever }
+    let due = |due: &mut Due| match due.trim_at {
+        _ if std::mem::take(&mut due.checkpoint) => Wait::Done(Task::Checkpoint),
+        None => Wait::Forever,
+        Some(at) if at <= Instant::now() => {
+            due.trim_at = None;
+            Wait::Done(Task::Trim)
+        }
+        Some(at) => Wait::Until(at),
     };
-    while wait(bell, due).is_some() {
+    while let Some(task) = wait(bell, due) {
         let Some(engine) = engine.upgrade() else { return };
-        if let Err(error) = engine.checkpoint() {
-            // A failure has poisoned the store; a full disk is told to the next writer.
-            tracing::warn!(%error, "background checkpoint");
+        match task {
+            Task::Checkpoint => {
+                if let Err(error) = engine.checkpoint() {
+                    // A failure has poisoned the store; a full disk is told to the next writer.
+                    tracing::warn!(%error, "background checkpoint");
+                }
+                lock(&bell.due).trim_at = Instant::now().checked_add(TRIM_AFTER);
+            }
+            Task::Trim => engine.writer().writer.pages.trim_pools(),
         }
     }
 }

@@ -109,10 +109,7 @@ impl Engine {
         pages.superblocks.0 = [to.older.generation, to.newest.generation];
         pages.limbo.seal();
         state.writer.collect(true);
-        let pages = &mut state.writer.pages;
-        let regions = &pages.shared.regions;
-        pages.bucket_pool.trim(|first, count| regions.buckets.discard_pool(first, count));
-        pages.value_pool.trim(|first, count| regions.values.discard_pool(first, count));
+        state.writer.pages.trim_pools();
         if let Some(log) = &mut state.log {
             let released = log.release(to.older.wal_offset);
             debug_assert!(released, "the older superblock's cut lies outside the log");

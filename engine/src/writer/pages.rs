@@ -280,6 +280,13 @@ impl Pages {
         self.collect();
     }
 
+    /// Gives memory of pool pages back that was not needed since the last call.
+    pub(crate) fn trim_pools(&mut self) {
+        let regions = &self.shared.regions;
+        self.bucket_pool.trim(|first, count| regions.buckets.discard_pool(first, count));
+        self.value_pool.trim(|first, count| regions.values.discard_pool(first, count));
+    }
+
     fn free_or_hold(&mut self, things: Vec<Waiting>) {
         if things.is_empty() {
             return;
