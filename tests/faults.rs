@@ -178,7 +178,7 @@ fn each_change_of_a_recovery_fails() {
                 assert_eq!(&model_of(&store), state);
                 drop(store);
                 if changes <= after {
-                    assert!(after > 2, "a recovery changes something");
+                    assert!(after > 0, "a recovery changes something");
                     return;
                 }
             }

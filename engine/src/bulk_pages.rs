@@ -86,8 +86,7 @@ impl PageWriter<'_> {
         }
         .ok_or_else(|| shared.corrupt("bucket pages that were reserved are not free"))?;
         let pages = &self.run[..run.len()];
-        for ((page, words), &(prefix, local_depth)) in
-            run.clone().zip(pages).zip(&self.run_places)
+        for ((page, words), &(prefix, local_depth)) in run.clone().zip(pages).zip(&self.run_places)
         {
             let bytes: &[u8; PAGE_BYTES] = zerocopy::transmute_ref!(words);
             let checksum = page_checksum(Space::Buckets, page, bytes);

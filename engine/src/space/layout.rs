@@ -10,9 +10,9 @@ use cidstore_core::layout::PAGE_BYTES;
 use cidstore_core::layout::superblock::{SEGMENT_UNIT_PAGES, SEGMENTS_START, Segment};
 use cidstore_core::layout::table::Space;
 
-use super::{HUGE_PAGES, POOL_BASE};
 use super::file_pages::FilePages;
 use super::region::Region;
+use super::{HUGE_PAGES, POOL_BASE};
 use crate::error::{Error, Result};
 use crate::io::DiskFile;
 

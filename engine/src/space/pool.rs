@@ -199,7 +199,7 @@ mod tests {
     fn only_what_was_not_needed_since_the_last_trim_is_given_back() {
         let mut pool = Pool::new();
         let burst = 3 * KEEP_FREE_PAGES;
-        let mut use_pages = |pool: &mut Pool, count: usize| {
+        let use_pages = |pool: &mut Pool, count: usize| {
             let pages: Vec<u32> = (0..count).map(|_| pool.allocate(0).unwrap()).collect();
             for page in pages {
                 pool.retire(page);

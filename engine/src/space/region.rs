@@ -21,12 +21,12 @@ use std::sync::atomic::Ordering;
 use cidstore_core::layout::{PAGE_BYTES, PAGE_WORDS};
 use cidstore_core::protocol::word::Page;
 
-use super::{POOL_BASE, POOL_PAGES};
+use super::{HUGE_PAGES, POOL_BASE, POOL_PAGES};
 
 /// Pages that can be addressed in one space.
 const REGION_PAGES: usize = POOL_BASE as usize + POOL_PAGES as usize;
 /// Alignment of the range: a huge page.
-const HUGE_BYTES: usize = 2 << 20;
+const HUGE_BYTES: usize = HUGE_PAGES as usize * PAGE_BYTES;
 
 /// One space's addresses.
 #[derive(Debug)]
@@ -58,7 +58,9 @@ impl Region {
         let pool = region.address(POOL_BASE);
         let pool_bytes = POOL_PAGES as usize * PAGE_BYTES;
         map_anonymous(pool.cast(), pool_bytes, libc::PROT_READ | libc::PROT_WRITE)?;
-        advise(pool, pool_bytes, libc::MADV_HUGEPAGE);
+        // The first pages stay small: a store that changes little would pay for a huge page it does not need.
+        let large = region.address(POOL_BASE + HUGE_PAGES);
+        advise(large, pool_bytes - HUGE_BYTES, libc::MADV_HUGEPAGE);
         Ok(region)
     }
 

@@ -21,7 +21,7 @@ use crate::error::{Error, Result};
 use crate::options::Durability;
 use crate::table::shadow::ShadowTable;
 use crate::wal::{Appender, Room};
-use crate::writer::apply::Operation;
+use crate::writer::apply::{APPLY_AHEAD, Operation};
 
 /// Changed pages, in both pools together, that make a checkpoint due: 1 GiB.
 const DIRTY_PAGES_DUE: usize = 1 << 18;
@@ -38,8 +38,6 @@ const CHECKPOINTS_FOR_ROOM: u32 = 3;
 /// How often, and how long each time, a write that needs room waits for readers to let go of it.
 const WAITS_FOR_READERS: u32 = 20;
 const WAIT_FOR_READERS: Duration = Duration::from_millis(1);
-/// Operations of a batch whose memory is fetched ahead of their turn.
-const APPLY_AHEAD: usize = 8;
 /// Free pages that inserts leave to deletes.
 const DELETE_SLACK_PAGES: u64 = 32;
 
@@ -490,7 +488,7 @@ impl Engine {
     }
 
     /// Asks for a checkpoint when enough has changed.
-    fn note_due(&self, state: &WriterState) {
+    pub(crate) fn note_due(&self, state: &WriterState) {
         let pages = &state.writer.pages;
         let changed = pages.pages_to_write(Space::Buckets) + pages.pages_to_write(Space::Values);
         let records = state.log.as_ref().map_or(0, |log| log.last_lsn() - state.cut_lsn);

@@ -1,5 +1,6 @@
 //! Opening: create, or check, load, replay, and only then serve.
 
+use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -28,7 +29,7 @@ use crate::table::LiveTables;
 use crate::table::shadow::{LoadFault, ShadowTable};
 use crate::valueset::ExtentAllocator;
 use crate::wal::{Appender, ScanEnd, ScanStart, Wal, WalOptions};
-use crate::writer::apply::{Operation, Writer};
+use crate::writer::apply::{APPLY_AHEAD, Operation, Writer};
 use crate::writer::numbers::Numbers;
 use crate::writer::pages::{Pages, SuperblockGenerations};
 
@@ -320,7 +321,7 @@ impl Parts {
             settings,
             writer: Mutex::new(WriterState {
                 writer: self.writer,
-                cut_lsn: log.as_ref().map_or(0, Appender::last_lsn),
+                cut_lsn: self.checkpointer.newest.lsn,
                 log,
             }),
             waiting: AtomicU32::new(0),
@@ -330,27 +331,72 @@ impl Parts {
             background: Background::default(),
         }
     }
+
+    /// Makes both superblocks say the same, as the checkpoint that a crash interrupted would have done; so the log
+    /// before the newest one's cut, and pages that only the older one names, are needed no more.
+    fn finish_checkpoint(&mut self) -> Result<()> {
+        let Checkpointer { older, newest, .. } = &self.checkpointer;
+        if older.generation != newest.generation || older.wal_salt != newest.wal_salt {
+            self.checkpointer.rewrite(|_| ())?;
+            self.writer.pages.superblocks.0 = [self.checkpointer.newest.generation; 2];
+            self.writer.collect(true);
+        }
+        Ok(())
+    }
 }
 
-/// Opens the log, replays what the superblock does not have, and makes the result durable under a new salt.
-fn recover(disk: &Arc<dyn Disk>, mut parts: Parts, settings: Settings) -> Result<Arc<Engine>> {
-    let newest = parts.checkpointer.newest;
-    let log = Arc::new(open_log(&**disk, &parts.shared.path, &newest, &settings)?);
-    let mut next_lsn = newest.lsn + 1;
-    let mut time = HybridTime::default();
-    if !newest.is_clean() {
-        let end = replay(&mut parts.writer, &log, &newest)?;
-        (next_lsn, time) = (end.next_lsn, end.time);
-    }
+/// Opens the log, replays what the superblock does not have, and gets it ready for more.
+fn recover(disk: &Arc<dyn Disk>, parts: Parts, settings: Settings) -> Result<Arc<Engine>> {
+    let newest = &parts.checkpointer.newest;
+    let log = Arc::new(open_log(&**disk, &parts.shared.path, newest, &settings)?);
+    let engine = if newest.is_clean() {
+        begin_log(disk, parts, settings, log)?
+    } else {
+        resume_log(disk, parts, settings, log)?
+    };
+    Background::start(&engine)?;
+    // What was replayed may be a good part of what the log holds.
+    engine.note_due(&engine.writer());
+    Ok(engine)
+}
+
+/// After a clean close: the log begins anew, under a salt that no record in it has.
+fn begin_log(
+    disk: &Arc<dyn Disk>,
+    parts: Parts,
+    settings: Settings,
+    log: Arc<Wal>,
+) -> Result<Arc<Engine>> {
     let mut salt = [0; 8];
     disk.random(&mut salt)?;
     let salt = u64::from_le_bytes(salt);
-    parts.shared.counters.applied_lsn.store(next_lsn - 1, Ordering::Relaxed);
+    let (next_lsn, time) = (parts.checkpointer.newest.lsn + 1, HybridTime::default());
     let appender = Appender::start(Arc::clone(&log), Arc::clone(disk), salt, next_lsn, time)?;
     let engine = Arc::new(parts.into_engine(settings, Some((appender, log))));
-    engine.begin_serving(salt)?;
-    Background::start(&engine)?;
+    {
+        // Both superblocks name the salt before the first record, and that the store is in use.
+        let mut checkpointer = engine.checkpointer();
+        checkpointer.newest.wal_salt = salt;
+        checkpointer.newest.flags &= !FLAG_CLEAN;
+        engine.checkpoint_with(&mut checkpointer, false)?;
+    }
     Ok(engine)
+}
+
+/// After a crash: what the log has is applied, and the log goes on behind it.
+fn resume_log(
+    disk: &Arc<dyn Disk>,
+    mut parts: Parts,
+    settings: Settings,
+    log: Arc<Wal>,
+) -> Result<Arc<Engine>> {
+    let newest = parts.checkpointer.newest;
+    let start = ScanStart { offset: newest.wal_offset, lsn: newest.lsn + 1, salt: newest.wal_salt };
+    let found = replay(&mut parts.writer, &log, start)?;
+    parts.finish_checkpoint()?;
+    let appender = Appender::resume(Arc::clone(&log), Arc::clone(disk), start, &found)?;
+    parts.shared.counters.applied_lsn.store(appender.last_lsn(), Ordering::Relaxed);
+    Ok(Arc::new(parts.into_engine(settings, Some((appender, log)))))
 }
 
 /// Opens the log of a store; creates it for one that was closed cleanly and does not need the old one.
@@ -373,10 +419,11 @@ fn open_log(disk: &dyn Disk, path: &Path, newest: &Superblock, settings: &Settin
 }
 
 /// Applies what the log has beyond the superblock.
-fn replay(writer: &mut Writer, log: &Wal, newest: &Superblock) -> Result<ScanEnd> {
-    let span = tracing::info_span!("recover", from_lsn = newest.lsn + 1);
+fn replay(writer: &mut Writer, log: &Wal, start: ScanStart) -> Result<ScanEnd> {
+    let span = tracing::info_span!("recover", from_lsn = start.lsn);
     let _entered = span.enter();
-    let start = ScanStart { offset: newest.wal_offset, lsn: newest.lsn + 1, salt: newest.wal_salt };
+    // Operations whose memory is on the way.
+    let mut ahead = VecDeque::with_capacity(APPLY_AHEAD + 1);
     let end = log.scan(start, &mut |opcode, record| {
         let operation = match opcode {
             Opcode::Insert => Operation::Insert(record.key, record.value),
@@ -390,18 +437,16 @@ fn replay(writer: &mut Writer, log: &Wal, newest: &Superblock) -> Result<ScanEnd
                 });
             }
         };
-        writer.apply(operation).map(drop)
+        writer.prefetch(&operation);
+        ahead.push_back(operation);
+        if ahead.len() <= APPLY_AHEAD {
+            return Ok(());
+        }
+        ahead.pop_front().map_or(Ok(0), |operation| writer.apply(operation)).map(drop)
     })?;
-    tracing::info!(end.operations, end.next_lsn, end.batch_dropped, "replayed the log");
-    Ok(end)
-}
-
-impl Engine {
-    /// Makes what was recovered durable, with the new salt in both superblocks, before anything is served.
-    fn begin_serving(&self, salt: u64) -> Result<()> {
-        let mut checkpointer = self.checkpointer();
-        checkpointer.newest.wal_salt = salt;
-        checkpointer.newest.flags &= !FLAG_CLEAN;
-        self.checkpoint_with(&mut checkpointer, false)
+    for operation in ahead {
+        writer.apply(operation)?;
     }
+    tracing::info!(end.operations, end.lsn, end.batch_dropped, "replayed the log");
+    Ok(end)
 }

@@ -17,6 +17,9 @@ use cidstore_core::layout::table::TableKind;
 use frozen::FrozenTable;
 use slots::SlotArray;
 
+/// Depth from which the directory is worth a huge page: its slots fill an eighth of one.
+const HUGE_DEPTH: u32 = 16;
+
 /// The three tables as they are now.
 #[derive(Debug)]
 pub(crate) struct LiveTables {
@@ -129,7 +132,10 @@ impl TableWriter {
     /// Publishes a new depth of the directory.
     pub(crate) fn set_depth(&self, live: &LiveTables, depth: u32) {
         // Release: pairs with the Acquire in `LiveTables::depth`.
-        live.depth.store(depth, Ordering::Release);
+        let before = live.depth.swap(depth, Ordering::Release);
+        if before < HUGE_DEPTH && depth >= HUGE_DEPTH {
+            live.of(TableKind::Directory).use_huge_page();
+        }
     }
 
     /// Forgets snapshots that were dropped; true if there were any.

@@ -6,16 +6,20 @@
 #![allow(unsafe_code)]
 
 use std::io;
+use std::ops::Range;
 use std::ptr::{NonNull, null_mut};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use cidstore_core::hash::MAX_DEPTH;
+use cidstore_core::layout::PAGE_BYTES;
 
+use crate::space::HUGE_PAGES;
 use crate::space::region::map_anonymous;
 
 /// Slots of a table.
 pub(crate) const SLOTS_MAX: usize = 1 << MAX_DEPTH;
 const BYTES: usize = SLOTS_MAX * size_of::<AtomicU32>();
+const HUGE_BYTES: usize = HUGE_PAGES as usize * PAGE_BYTES;
 
 /// A flat array of page numbers.
 #[derive(Debug)]
@@ -32,9 +36,25 @@ impl SlotArray {
     /// Reserves the address range of a table (1 GiB of addresses, no memory yet).
     pub(crate) fn reserve() -> io::Result<Self> {
         let slots = map_anonymous(null_mut(), BYTES, libc::PROT_READ | libc::PROT_WRITE)?;
-        // SAFETY: the range was just mapped; the advice changes no contents, and failing costs speed only.
-        unsafe { libc::madvise(slots.as_ptr().cast(), BYTES, libc::MADV_HUGEPAGE) };
-        Ok(Self { slots: slots.cast() })
+        let array = Self { slots: slots.cast() };
+        // The first huge page stays small pages until the table is worth it: many stores are small.
+        array.advise(HUGE_BYTES..BYTES, libc::MADV_HUGEPAGE);
+        Ok(array)
+    }
+
+    /// Moves the first slots, as many as a huge page holds, into one, if the kernel can: a lookup in a large table
+    /// then misses the TLB less. Readers notice nothing.
+    pub(crate) fn use_huge_page(&self) {
+        self.advise(0..HUGE_BYTES, libc::MADV_HUGEPAGE);
+        self.advise(0..HUGE_BYTES, libc::MADV_COLLAPSE);
+    }
+
+    /// A hint to the kernel about a byte range of the array; failing costs speed only, so the answer is not looked at.
+    fn advise(&self, bytes: Range<usize>, advice: libc::c_int) {
+        // SAFETY: the callers name ranges inside the mapping.
+        let start = unsafe { self.slots.as_ptr().byte_add(bytes.start) };
+        // SAFETY: as above; neither advice that is used changes contents.
+        unsafe { libc::madvise(start.cast(), bytes.len(), advice) };
     }
 
     /// The slot at `index`.

@@ -12,6 +12,7 @@ use zerocopy::IntoBytes;
 
 use super::file::Wal;
 use super::ring::{Plan, Ring};
+use super::scan::{ScanEnd, ScanStart};
 use crate::error::{Error, Result};
 use crate::io::{Disk, FileMap, io_error};
 
@@ -64,18 +65,49 @@ impl Appender {
         not_before: HybridTime,
     ) -> Result<Self> {
         let end = wal.end()?;
-        let map = wal.file.map(wal.end_max.max(end))?;
-        map.set_usable(end);
+        let ring = Ring::new(end, wal.end_max);
+        Self::on(wal, disk, ring, (salt, next_lsn, not_before))
+    }
+
+    /// Goes on with a life of the log, behind the records that a scan from `start` delivered.
+    ///
+    /// What is found behind them is overwritten, and all of them are made durable, before this returns: so a record
+    /// that was not delivered now can't be delivered later, and nothing that was can be lost. A crash on the way
+    /// leaves a log that delivers the same again.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub(crate) fn resume(
+        wal: Arc<Wal>,
+        disk: Arc<dyn Disk>,
+        start: ScanStart,
+        found: &ScanEnd,
+    ) -> Result<Self> {
+        wal.erase(&found.beyond)?;
+        let (head, next_lsn) = found.resume;
+        let ring = Ring::resumed(wal.end()?, wal.end_max, start.offset, head);
+        Self::on(wal, disk, ring, (start.salt, next_lsn, found.time))
+    }
+
+    /// The log in this state; all before the next LSN is durable.
+    fn on(
+        wal: Arc<Wal>,
+        disk: Arc<dyn Disk>,
+        ring: Ring,
+        (salt, next_lsn, time): (u64, u64, HybridTime),
+    ) -> Result<Self> {
+        let map = wal.file.map(wal.end_max.max(ring.end()))?;
+        map.set_usable(ring.end());
         let done = next_lsn.saturating_sub(1);
         wal.set_durable(done);
         Ok(Self {
-            ring: Ring::new(end, wal.end_max),
+            ring,
             wal,
             disk,
             map,
             salt,
             next_lsn,
-            time: not_before,
+            time,
             group_nanos: 0,
             granted: 0,
             payload_lsn: done,

@@ -1,5 +1,6 @@
 //! The log file: created, opened, grown, synced.
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -148,6 +149,19 @@ impl Wal {
     /// each first sync of a record in it would have to change that mark.
     pub(super) fn zero_fill(&self, start: u64, end: u64) -> Result<()> {
         self.file.allocate(start, end - start)?;
+        self.write_zeros(start..end)
+    }
+
+    /// Overwrites slots with zeros and makes them, and all that was logged before, durable.
+    ///
+    /// # Errors
+    /// [`Error::Io`]: the log has failed.
+    pub(super) fn erase(&self, slots: &[Range<u64>]) -> Result<()> {
+        let erased = slots.iter().try_for_each(|range| self.write_zeros(range.clone()));
+        erased.and_then(|()| self.file.sync_data()).map_err(|error| self.fail(error))
+    }
+
+    fn write_zeros(&self, Range { start, end }: Range<u64>) -> Result<()> {
         let zeros = vec![0; ZEROS_BYTES.min(end - start) as usize];
         let mut at = start;
         while at < end {

@@ -168,6 +168,27 @@ impl History {
         Ok((delivered, end))
     }
 
+    /// The log that was recovered last goes on: it delivers the same again, then what is new, and nothing else.
+    fn check_resumed(&self, start: ScanStart, mut expected: Vec<Logged>, end: &ScanEnd) {
+        let path = self.directory.path().join("resumed");
+        fs::copy(self.directory.path().join("crashed"), &path).unwrap();
+        let data = (Path::new("data"), FILE_ID);
+        let wal = Arc::new(Wal::open(&OsDisk, &path, OpenMode::ReadWrite, data, OPTIONS).unwrap());
+        let mut appender =
+            Appender::resume(Arc::clone(&wal), Arc::new(OsDisk), start, end).unwrap();
+        for _ in 0..20 {
+            if appender.reserve(1).unwrap() == Room::Full {
+                break;
+            }
+            let (opcode, key, value) = (Opcode::Insert, E::from(3), E::from(4));
+            let lsn = appender.append(opcode, key, value).unwrap();
+            expected.push(Logged { lsn, opcode, key, value });
+            let content = fs::read(&path).unwrap();
+            let (delivered, _) = self.recover(&content, start).unwrap();
+            assert_eq!(delivered, expected);
+        }
+    }
+
     fn check_prefix(&self, start: ScanStart, delivered: &[Logged]) {
         let expected = self.since(start);
         assert_eq!(delivered, &expected[..delivered.len()], "no prefix of what was logged");
@@ -199,8 +220,8 @@ proptest! {
             let content = fs::read(&history.path).unwrap();
             let (delivered, end) = history.recover(&content, start).unwrap();
             prop_assert_eq!(delivered, history.since(start));
-            prop_assert_eq!(end.offset, history.appender.position());
-            prop_assert_eq!(end.next_lsn, history.appender.last_lsn() + 1);
+            let resume = (history.appender.position(), history.appender.last_lsn() + 1);
+            prop_assert_eq!((end.resume, end.beyond), (resume, vec![]));
             if end.lsn > start.lsn {
                 prop_assert_eq!(end.time, history.appender.time());
             }
@@ -226,9 +247,10 @@ proptest! {
                 // Often all or nothing, else any version.
                 if choice % 4 == 0 { 0 } else if choice % 4 == 1 { later } else { choice % (later + 1) }
             });
-            let (delivered, _) = history.recover(&image.files[&history.path], moment.start).unwrap();
+            let (delivered, end) = history.recover(&image.files[&history.path], moment.start).unwrap();
             history.check_prefix(moment.start, &delivered);
             history.check_durable(&delivered, &moment);
+            history.check_resumed(moment.start, delivered, &end);
         }
     }
 

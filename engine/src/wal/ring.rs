@@ -45,6 +45,11 @@ impl Ring {
         Self { end, end_max: end_max.max(end), tail, head, wrapped: false }
     }
 
+    /// The ring as recovery found it: records from `tail` up to, not including, `head`.
+    pub(super) fn resumed(end: u64, end_max: u64, tail: u64, head: u64) -> Self {
+        Self { end, end_max: end_max.max(end), tail, head, wrapped: head < tail }
+    }
+
     pub(super) fn head(&self) -> u64 {
         self.head
     }

@@ -9,6 +9,8 @@
 //!   [`Error::Corrupt`] too: no tear looks like that.
 //! - Nothing is written. Work and memory are linear in the size of the file, whatever its bytes are.
 
+use std::ops::Range;
+
 use cidstore_core::layout::record::{
     HybridTime, Opcode, RECORD_BYTES, RING_START, Record, RecordError,
 };
@@ -32,10 +34,13 @@ pub(crate) struct ScanStart {
 }
 
 /// Where the log ended, and why.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ScanEnd {
-    /// An LSN above those of all records of this life, dropped ones included.
-    pub(crate) next_lsn: u64,
+    /// Offset and LSN at which the log goes on: behind the last record, or in place of the batch that was dropped.
+    pub(crate) resume: (u64, u64),
+    /// Slots with sound records of this life that do not count: those of the dropped batch, and what lies
+    /// behind a tear. They must not be met again once new records lead up to them.
+    pub(crate) beyond: Vec<Range<u64>>,
     /// Offset of the slot that does not hold the expected record.
     pub(crate) offset: u64,
     /// LSN of the expected record.
@@ -77,9 +82,11 @@ impl Wal {
                 break reason;
             }
         };
-        let next_lsn = scan.check_witnesses(reason)?;
+        let resume = scan.batch.as_ref().map_or((scan.offset, scan.lsn), |batch| batch.begin);
+        let beyond = scan.check_witnesses(reason, resume.1)?;
         Ok(ScanEnd {
-            next_lsn,
+            resume,
+            beyond,
             offset: scan.offset,
             lsn: scan.lsn,
             reason,
@@ -92,6 +99,8 @@ impl Wal {
 
 /// A batch that has begun.
 struct Batch {
+    /// Offset and LSN of its Begin record.
+    begin: (u64, u64),
     count: u64,
     operations: Vec<(Opcode, Record)>,
 }
@@ -188,7 +197,8 @@ impl Scan<'_> {
                 .corrupt(format!("batch {lsn} of {count} operations in {slot_count} slots"));
         }
         // No capacity from the count: memory follows the records that are really there.
-        self.batch = Some(Batch { count, operations: Vec::new() });
+        let begin = (self.offset, self.lsn);
+        self.batch = Some(Batch { begin, count, operations: Vec::new() });
         Ok(())
     }
 
@@ -210,9 +220,9 @@ impl Scan<'_> {
         Ok(())
     }
 
-    /// Decides whether the log may end here: looks at all slots for a record that says otherwise. The
-    /// first LSN above all that it saw.
-    fn check_witnesses(&mut self, reason: RecordError) -> Result<u64> {
+    /// Decides whether the log may end here: looks at all slots for a record that says otherwise. Answers the slots
+    /// with records from `resume_lsn` on.
+    fn check_witnesses(&mut self, reason: RecordError, resume_lsn: u64) -> Result<Vec<Range<u64>>> {
         let bad = self.lsn;
         if let RecordError::Opcode { .. } = reason {
             return self.corrupt(format!("in place of record {bad}: {reason}"));
@@ -223,7 +233,7 @@ impl Scan<'_> {
             // A slot is used again only when no superblock needs the record that was there.
             return self.corrupt(format!("record {bad} was overwritten by record {found}"));
         }
-        let mut last = bad.saturating_sub(1);
+        let mut beyond: Vec<Range<u64>> = Vec::new();
         let mut offset = RING_START;
         while offset < self.slots.end {
             // What does not verify is another life's, or torn, or never written: no witness.
@@ -236,11 +246,15 @@ impl Scan<'_> {
                          {durable} were durable"
                     ));
                 }
-                last = last.max(record.lsn);
+                match beyond.last_mut() {
+                    _ if record.lsn < resume_lsn => {}
+                    Some(last) if last.end == offset => last.end += SLOT,
+                    _ => beyond.push(offset..offset + SLOT),
+                }
             }
             offset += SLOT;
         }
-        Ok(last.saturating_add(1))
+        Ok(beyond)
     }
 }
 

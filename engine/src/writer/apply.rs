@@ -17,6 +17,9 @@ use crate::error::Result;
 use crate::shared::Shared;
 use crate::valueset::{self, ExtentAllocator, Insert, Remove, Sets};
 
+/// Operations of a batch, or of a replay, whose memory is fetched ahead of their turn.
+pub(crate) const APPLY_AHEAD: usize = 8;
+
 /// One change to one key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Operation {

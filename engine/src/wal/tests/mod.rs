@@ -2,6 +2,8 @@
 //!
 //! Random histories, power cuts and bit flips against a model are in `model_tests.rs`.
 
+mod resume;
+
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -128,7 +130,8 @@ fn nothing_was_ever_written_here_is_the_end() {
     log.insert(3);
     let (delivered, end) = log.scan().unwrap();
     assert_eq!(delivered, [1, 2, 3]);
-    assert_eq!((end.lsn, end.next_lsn, end.offset), (4, 4, Fixture::slot(4)));
+    assert_eq!((end.lsn, end.offset), (4, Fixture::slot(4)));
+    assert_eq!((end.resume, end.beyond.len()), ((Fixture::slot(4), 4), 0));
     assert_eq!(end.reason, RecordError::Empty);
     assert_eq!(end.time, log.time_of_last());
 }
@@ -198,7 +201,8 @@ fn later_records_that_witness_less_do_not_keep_a_torn_tail() {
     log.damage(6, &[0; RECORD_BYTES]);
     let (delivered, end) = log.scan().unwrap();
     assert_eq!(delivered, [1, 2, 3, 5]);
-    assert_eq!((end.lsn, end.next_lsn), (6, log.appender.last_lsn() + 1));
+    assert_eq!((end.lsn, end.resume), (6, (Fixture::slot(6), 6)));
+    assert_eq!((end.beyond.len(), &end.beyond[0]), (1, &(Fixture::slot(7)..Fixture::slot(11))));
 }
 
 #[test]
@@ -216,7 +220,7 @@ fn records_of_an_earlier_life_are_the_end() {
         appender.append(Opcode::DeleteKey, E::from(9), E::ZERO).unwrap();
         let start = ScanStart { offset: RING_START, lsn: 9, salt };
         let (delivered, end) = scan(&log.wal, start).unwrap();
-        assert_eq!((delivered, end.next_lsn), (vec![9], 10));
+        assert_eq!((delivered, end.resume.1), (vec![9], 10));
     }
     // Under the old salt, the overwritten record is not the expected one.
     assert_eq!(log.scan().unwrap().0, [0; 0]);
@@ -294,80 +298,9 @@ fn a_batch_is_delivered_whole_or_not_at_all() {
         let (delivered, end) = log.scan().unwrap();
         assert_eq!(delivered, if cut == 1 { vec![] } else { vec![1] });
         assert_eq!(end.batch_dropped, cut > 2);
-        let uncut = if cut == 7 { 7 } else { 8 };
-        assert_eq!(end.next_lsn, uncut, "no LSN of a dropped record is used again");
+        let resume = cut.min(2);
+        assert_eq!(end.resume, (Fixture::slot(resume), resume), "in place of the batch");
     }
-}
-
-#[test]
-fn an_empty_batch_and_a_batch_round_the_end_are_whole() {
-    let mut log = Fixture::with_options(WalOptions { ring_bytes_max: 4096, ..OPTIONS });
-    log.insert(25);
-    log.insert(25);
-    let cut = log.appender.position();
-    assert!(log.appender.release(cut));
-    assert_eq!(log.appender.reserve(2 + 22).unwrap(), Room::Granted);
-    log.appender.begin(0).unwrap();
-    log.appender.commit(0).unwrap();
-    log.appender.begin(20).unwrap();
-    for _ in 0..20 {
-        log.appender.append(Opcode::Insert, E::ZERO, E::ZERO).unwrap();
-    }
-    log.appender.commit(20).unwrap();
-    let start = ScanStart { offset: cut, lsn: 51, salt: SALT };
-    assert_eq!(scan(&log.wal, start).unwrap().0.len(), 20);
-}
-
-#[test]
-fn sound_records_that_make_no_sense_are_refused() {
-    use Opcode::{Barrier, Begin, Commit, Sync};
-    // A frame of two begins at 1, its operation is 2; what comes at 3?
-    for (opcode, key) in [
-        (Begin as u8, 0),   // a frame in a frame
-        (Commit as u8, 2),  // one operation is missing
-        (Commit as u8, 1),  // another count than at the beginning
-        (Sync as u8, 1),    // groups begin with these
-        (Barrier as u8, 0), // never in a batch
-        (33, 0),            // no opcode
-    ] {
-        let mut log = Fixture::new();
-        assert_eq!(log.appender.reserve(2).unwrap(), Room::Granted);
-        log.appender.begin(2).unwrap();
-        log.appender.append(Opcode::Insert, E::ZERO, E::ZERO).unwrap();
-        log.forge(opcode, 3, key);
-        assert_eq!(corrupt_offset(log.scan()), Fixture::slot(3), "{opcode} {key}");
-    }
-    // Outside a frame: a lone end, a count that no file has, a witness of the future.
-    for (opcode, key) in [(Commit, 0), (Begin, 65), (Begin, u64::MAX), (Sync, 1)] {
-        let log = Fixture::new();
-        log.forge(opcode as u8, 1, key);
-        assert_eq!(corrupt_offset(log.scan()), RING_START, "{opcode:?} {key}");
-    }
-}
-
-#[test]
-fn a_wrap_record_that_leads_to_itself_ends() {
-    let log = Fixture::new();
-    log.forge(Opcode::Wrap as u8, 1, 0);
-    let end = log.scan().unwrap().1;
-    assert_eq!(end.reason, RecordError::Lsn { found: 1, expected: 2 });
-}
-
-#[test]
-fn a_start_outside_the_ring_is_refused() {
-    let log = Fixture::new();
-    for offset in [0, RING_START - 64, RING_START + 8, RING_START + 4096, 1 << 40, u64::MAX] {
-        let outcome = scan(&log.wal, ScanStart { offset, ..FIRST });
-        assert_eq!(corrupt_offset(outcome), offset);
-    }
-}
-
-#[test]
-fn an_error_of_the_receiver_ends_the_scan() {
-    let mut log = Fixture::new();
-    log.insert(3);
-    let outcome = log.wal.scan(FIRST, &mut |_, _| Err(Error::Closed));
-    assert!(matches!(outcome, Err(Error::Closed)));
 }
 
 // ---- witnesses ----
