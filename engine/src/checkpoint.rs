@@ -27,6 +27,9 @@ use crate::writer::cut::{Cut, CutPage, WrittenPage};
 /// run in the page cache as one, and maps it as one: lookups miss the TLB less.
 const RUN_PAGES: u32 = HUGE_PAGES;
 
+/// Pages that the tables space keeps for more than its present nodes.
+const TABLE_PAGES_SPARE: u32 = 8;
+
 /// What is on disk, and how to bring more there. One at a time.
 #[derive(Debug)]
 pub(crate) struct Checkpointer {
@@ -63,6 +66,9 @@ impl Checkpointer {
     /// # Errors
     /// `NoSpace`; nothing has been written then.
     pub(crate) fn reserve(&self, cut: &Cut) -> Result<()> {
+        if cut.is_empty() && !self.has_changed_tables() {
+            return Ok(());
+        }
         let tables: u64 = [1_u32 << cut.depth, cut.overflow_end, cut.value_end]
             .into_iter()
             .map(ShadowTable::pages_needed_max)
@@ -153,6 +159,17 @@ impl Checkpointer {
     /// True if a table has slots that no superblock names yet: a bulk load sets them without a cut.
     pub(crate) fn has_changed_tables(&self) -> bool {
         self.shadows.iter().any(ShadowTable::is_changed)
+    }
+
+    /// Lets the next checkpoint bring table nodes forward that lie beyond the room that they need. Answers whether there
+    /// was any.
+    pub(crate) fn move_tables(&mut self) -> bool {
+        let nodes: usize = self.shadows.iter().map(|table| table.node_pages().count()).sum();
+        let limit = (nodes + nodes / 8) as u32 + TABLE_PAGES_SPARE;
+        let moves = self.shadows.iter_mut().map(|table| table.move_beyond(limit));
+        let moved = moves.fold(false, |any, moved| any | moved);
+        self.files().pages_mut(Space::Tables).start_over();
+        moved
     }
 
     /// Writes the changed table nodes and a superblock that names everything, with the syncs around it.

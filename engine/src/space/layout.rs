@@ -16,6 +16,10 @@ use super::{HUGE_PAGES, POOL_BASE};
 use crate::error::{Error, Result};
 use crate::io::DiskFile;
 
+/// Pages of the other spaces for each page of tables: a directory has two to four slots a bucket page, a node 512, and
+/// a checkpoint writes new nodes before the old ones are free.
+const PAGES_PER_TABLE_PAGE: u32 = 64;
+
 /// A segment with the first of its page numbers.
 #[derive(Clone, Copy, Debug)]
 struct Placed {
@@ -155,9 +159,27 @@ impl FileLayout {
     ) -> Result<()> {
         while (self.pages(space).free_count() as u64) < pages {
             let missing = pages - self.pages(space).free_count() as u64;
+            if space != Space::Tables {
+                self.grow_tables_along(file, regions)?;
+            }
             self.grow(space, missing, file, regions)?;
         }
         Ok(())
+    }
+
+    /// Grows the tables space before another one grows past what its tables usually need. Tables that grow only when
+    /// they must would lie behind pages that are free once the store is closed, and keep the file from being cut.
+    fn grow_tables_along(&mut self, file: &dyn DiskFile, regions: &Regions) -> Result<()> {
+        let pages =
+            self.pages(Space::Buckets).page_count() + self.pages(Space::Values).page_count();
+        if self.pages(Space::Tables).page_count() >= pages / PAGES_PER_TABLE_PAGE {
+            return Ok(());
+        }
+        match self.grow(Space::Tables, 0, file, regions) {
+            // What is left may be enough for what is really needed.
+            Err(Error::NoSpace { .. }) => Ok(()),
+            other => other,
+        }
     }
 
     /// Adds one segment of the scheduled size, or of the smallest that helps if the disk is nearly full.

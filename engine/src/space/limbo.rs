@@ -13,6 +13,8 @@ use cidstore_core::layout::entry::SetReference;
 
 /// Retired things in a batch before it is sealed by itself.
 const BATCH: usize = 4096;
+/// Groups of writes between two looks at whether a batch has passed.
+const GROUPS_PER_LOOK: u32 = 16;
 
 /// Something that was replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +52,7 @@ pub(crate) struct Limbo {
     open: Vec<Waiting>,
     sealed: VecDeque<Batch>,
     held: Vec<Waiting>,
+    groups: u32,
 }
 
 impl Limbo {
@@ -83,6 +86,17 @@ impl Limbo {
             passed,
             sealed: Instant::now(),
         });
+    }
+
+    /// True now and then while sealed batches wait: a writer then looks whether they have passed.
+    pub(crate) fn is_due(&mut self) -> bool {
+        self.groups = self.groups.wrapping_add(1);
+        self.has_sealed() && self.groups.is_multiple_of(GROUPS_PER_LOOK)
+    }
+
+    /// True if a sealed batch waits for readers to go.
+    pub(crate) fn has_sealed(&self) -> bool {
+        !self.sealed.is_empty()
     }
 
     /// What no reader can hold any more. The caller frees or [holds](Self::hold) each.

@@ -11,6 +11,10 @@ use crate::writer::pages::MOVE_PAGES;
 /// Rounds of moving pages that closing a store takes at most: 4 GiB of each space. `compact` has no such limit.
 const CLOSE_ROUNDS: usize = 16;
 
+/// Looks at what waits for readers before the file is cut: the collector lets a few batches pass at a time. Whoever
+/// still reads then keeps the pages in place.
+const COLLECT_ROUNDS: usize = 1000;
+
 impl Engine {
     /// Refuses everything from now on, brings the store to a clean end and gives its locks back.
     ///
@@ -65,7 +69,7 @@ impl Engine {
 
     /// Moves what lies beyond the room that each space needs. Answers whether there was anything.
     fn move_tail(&self, checkpointer: &mut Checkpointer) -> Result<bool> {
-        let mut moved = false;
+        let mut moved = checkpointer.move_tables();
         for space in [Space::Buckets, Space::Values] {
             let limit = {
                 let files = checkpointer.files();
@@ -87,10 +91,14 @@ impl Engine {
         {
             let mut state = self.writer();
             state.writer.pages.limbo.seal();
-            // Two rounds of the epoch, and one more for what they let go.
-            for _ in 0..4 {
-                state.writer.collect(true);
+            for _ in 0..COLLECT_ROUNDS {
+                state.writer.collect(false);
+                if !state.writer.pages.limbo.has_sealed() {
+                    break;
+                }
+                std::thread::yield_now();
             }
+            state.writer.collect(true);
         }
         let (before, after) = {
             let mut files = checkpointer.files();

@@ -296,6 +296,9 @@ impl Engine {
             start = end;
             checkpoints = 0;
         }
+        if state.writer.pages.limbo.is_due() {
+            state.writer.collect(false);
+        }
         self.note_due(&state);
         state
     }

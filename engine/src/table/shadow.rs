@@ -85,6 +85,24 @@ impl ShadowTable {
         !self.dirty_leaves.is_empty()
     }
 
+    /// Lets the next [`write`](Self::write) write every node that lies in a page at or beyond `limit`, and so move it.
+    /// Answers whether there was any.
+    pub(crate) fn move_beyond(&mut self, limit: u32) -> bool {
+        let mut moved = false;
+        let mut leaves_per_node = 1;
+        for level in &self.levels {
+            for (node, slot) in level.iter().enumerate() {
+                if slot.page >= limit {
+                    // Its first leaf takes all nodes above along.
+                    self.dirty_leaves.insert((node * leaves_per_node) as u32);
+                    moved = true;
+                }
+            }
+            leaves_per_node *= SLOTS_PER_TABLE_PAGE;
+        }
+        moved
+    }
+
     /// Makes the table this long; new slots are zero.
     pub(crate) fn resize(&mut self, slot_count: u32) {
         let old = self.slots.len() as u32;
@@ -282,6 +300,25 @@ mod tests {
             assert_eq!(again.slots(), table.slots());
             assert_eq!(file.pages.len(), table.node_count(), "nodes leaked at length {len}");
             assert!(table.node_count() as u64 <= ShadowTable::pages_needed_max(len));
+        }
+    }
+
+    #[test]
+    fn every_node_beyond_a_limit_moves() {
+        let mut table = ShadowTable::default();
+        let mut file = MemoryFile::default();
+        table.resize(300_000);
+        table.write(&mut file).unwrap();
+        let (nodes, limit) = (table.node_count() as u32, file.next);
+        for kept in [limit - 1, limit - 2, limit / 2, 1] {
+            let limit = file.next;
+            assert!(!table.move_beyond(limit + 1));
+            // The last pages written hold the root and what lies below it.
+            assert!(table.move_beyond(limit - nodes + kept.min(nodes - 1)));
+            let root = table.write(&mut file).unwrap();
+            assert!(table.node_pages().all(|page| page < limit - nodes + kept || page > limit));
+            assert_eq!(reload(&root, &file).slots(), table.slots());
+            assert_eq!(file.pages.len(), table.node_count());
         }
     }
 
