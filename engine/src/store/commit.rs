@@ -483,6 +483,7 @@ impl Engine {
         for (write, _) in part {
             lsns.push(append(log, write)?);
         }
+        log.flush()?;
         let immediate = part.iter().any(|(_, durability)| *durability == Durability::Immediate);
         if immediate && let Some(wal) = &self.wal {
             wal.sync(log.last_lsn())?;

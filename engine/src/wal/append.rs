@@ -1,7 +1,7 @@
 //! Writing records.
 //!
 //! The order of calls for a group: [`Appender::reserve`], then as many appends as it granted, then
-//! [`Wal::sync`] with the last LSN if the group asks for it. An append without a grant is an error, never
+//! [`Appender::flush`], then [`Wal::sync`] with the last LSN if the group asks for it. An append without a grant is an error, never
 //! a write over records that are still needed.
 
 use std::sync::Arc;
@@ -46,7 +46,16 @@ pub(crate) struct Appender {
     payload_lsn: u64,
     /// A Sync record says that all up to here is durable.
     witnessed_lsn: u64,
+    /// Records that are not in the file yet, and where they go.
+    pending: Vec<u8>,
+    pending_at: u64,
 }
+
+/// So many bytes of records are stored through the map; more are written with a call. A store costs a fault for each
+/// page that was synced before, and the next sync an interrupt of all processors for each page that was stored to.
+const STORE_BYTES_MAX: usize = 4096;
+/// So many bytes of records gather at most.
+const PENDING_BYTES_MAX: usize = 1 << 20;
 
 impl Appender {
     /// Begins a new life of the log: records from `next_lsn` on, at the start of the ring, under a salt that
@@ -112,6 +121,8 @@ impl Appender {
             granted: 0,
             payload_lsn: done,
             witnessed_lsn: done,
+            pending: Vec::new(),
+            pending_at: 0,
         })
     }
 
@@ -179,7 +190,7 @@ impl Appender {
         }
     }
 
-    /// Appends one record and tells its LSN.
+    /// Appends one record and tells its LSN. It is in the file after [`flush`](Self::flush), which ends each group.
     ///
     /// # Errors
     /// [`Error::Io`] if it was not reserved (then nothing is written) or the store failed.
@@ -221,12 +232,33 @@ impl Appender {
         let time = self.next_time();
         let mut record = Record::new(opcode, lsn, time, key, value);
         record.seal(self.salt);
-        let stored = self.wal.file.store(&self.map, self.ring.head(), record.as_bytes());
-        stored.map_err(|error| self.wal.fail(error))?;
+        if self.pending.is_empty() {
+            self.pending_at = self.ring.head();
+        }
+        self.pending.extend_from_slice(record.as_bytes());
         self.ring.advance();
         self.next_lsn += 1;
         self.time = time;
+        let wrapped = self.ring.head() < self.pending_at;
+        if wrapped || self.pending.len() >= PENDING_BYTES_MAX {
+            self.flush()?;
+        }
         Ok(lsn)
+    }
+
+    /// Brings all records that were appended to the file: they survive the end of the process from then on.
+    ///
+    /// # Errors
+    /// [`Error::Io`]: the log has failed.
+    pub(crate) fn flush(&mut self) -> Result<()> {
+        let (at, records) = (self.pending_at, &self.pending[..]);
+        let written = match records.len() {
+            0 => Ok(()),
+            1..=STORE_BYTES_MAX => self.wal.file.store(&self.map, at, records),
+            _ => self.wal.file.write_at(at, records),
+        };
+        self.pending.clear();
+        written.map_err(|error| self.wal.fail(error))
     }
 
     /// Writes a Sync record if something became durable that no record says yet.
@@ -248,6 +280,7 @@ impl Appender {
     pub(crate) fn witness_when_idle(&mut self) -> Result<bool> {
         let before = self.next_lsn;
         let _full_or_not = self.reserve(0)?;
+        self.flush()?;
         Ok(self.next_lsn > before)
     }
 

@@ -4,8 +4,9 @@
 //! numbers (LSNs): every record takes one, those that carry no operation too. Parts:
 //!
 //! - [`Wal`] is the file: create, open, sync. Shared between threads.
-//! - [`Appender`] writes records. One thread at a time, by `&mut`; it copies into a map of the file, so a record
-//!   survives the end of the process as soon as `append` returns, and a power cut once [`Wal::sync`] did.
+//! - [`Appender`] writes records. One thread at a time, by `&mut`; a group of records
+//!   survives the end of the process as soon as `flush` returns, and a power cut once [`Wal::sync`] did. Small groups are
+//!   stored through a map of the file, large ones written.
 //! - [`Wal::scan`] reads them back after a crash.
 //!
 //! Rules:

@@ -139,12 +139,14 @@ impl History {
             let lsn = self.appender.append(opcode, key, value).unwrap();
             self.logged.push(Logged { lsn, opcode, key, value });
             if !batch {
+                self.appender.flush().unwrap();
                 self.boundaries.push(lsn);
                 self.note();
             }
         }
         if batch {
             self.boundaries.push(self.appender.commit(count).unwrap());
+            self.appender.flush().unwrap();
         }
     }
 
@@ -182,6 +184,7 @@ impl History {
             }
             let (opcode, key, value) = (Opcode::Insert, E::from(3), E::from(4));
             let lsn = appender.append(opcode, key, value).unwrap();
+            appender.flush().unwrap();
             expected.push(Logged { lsn, opcode, key, value });
             let content = fs::read(&path).unwrap();
             let (delivered, _) = self.recover(&content, start).unwrap();
