@@ -10,6 +10,8 @@ use crate::pairs::Pairs;
 use crate::peer::{Durable, Peer, Reader};
 
 const FILE: &str = "cidstore.h5";
+/// Largest log: what a store has unless told otherwise, said here so that the record says it.
+const WAL_BYTES: u64 = 256 << 20;
 
 /// This store, in its default configuration but for the durability of single writes.
 pub struct CidStore {
@@ -37,7 +39,7 @@ impl Peer for CidStore {
     fn settings(&self) -> Vec<(&'static str, String)> {
         vec![
             ("durability", "Buffered: outlives a killed process, not a power cut".to_owned()),
-            ("wal_bytes", self.store.stats().wal_bytes.to_string()),
+            ("wal_bytes", format!("{WAL_BYTES} at most, the default")),
         ]
     }
 
@@ -81,6 +83,7 @@ impl Durable for CidStore {
         let store = Store::options()
             .create(true)
             .durability(Durability::Buffered)
+            .wal_bytes(WAL_BYTES)
             .open(folder.join(FILE))?;
         Ok(Self { store })
     }
