@@ -92,7 +92,7 @@ struct Bench {
 impl Bench {
     fn new(hashing: Hashing) -> Self {
         let page = empty_page();
-        bucket_build::build(&page, &header(), &mut []).unwrap();
+        bucket_build::build(&page, &header(), &[]).unwrap();
         Self { hashing, page, sets: BTreeMap::new(), sets_made: 0, model: BTreeMap::new() }
     }
 
@@ -236,7 +236,7 @@ impl Bench {
             })
             .unwrap();
         let fresh = empty_page();
-        bucket_build::build(&fresh, &header(), &mut items).unwrap();
+        bucket_build::build(&fresh, &header(), &items).unwrap();
         self.page = fresh;
         assert_eq!(usize::from(self.writer().sorted_count()), bucket_build::needed(&items));
     }
@@ -440,7 +440,7 @@ fn a_full_page_builds_and_takes_no_more() {
         items.push(Item { hash: SEED.hash(key), key, content });
     }
     let page = empty_page();
-    bucket_build::build(&page, &header(), &mut items).unwrap();
+    bucket_build::build(&page, &header(), &items).unwrap();
     let writer = BucketWriter::new(&page);
     assert_eq!(writer.free_positions(), 0);
     assert_eq!(writer.insert_new(E::new(9, 9), SEED.hash(E::new(9, 9)), E::ZERO), Err(PageFull));
@@ -448,5 +448,5 @@ fn a_full_page_builds_and_takes_no_more() {
     writer.for_each(|key, _| in_order.push(SEED.hash(key).order())).unwrap();
     assert!(in_order.is_sorted());
     items.push(items[0]);
-    assert_eq!(bucket_build::build(&empty_page(), &header(), &mut items), Err(PageFull));
+    assert_eq!(bucket_build::build(&empty_page(), &header(), &items), Err(PageFull));
 }

@@ -30,10 +30,10 @@ fn sealed() -> BucketPage {
     };
     let reference = SetReference { page: 7, extent: Some(3) }.encode();
     let spilled = Content::Spilled(SpillPointer { reference, ..SpillPointer::default() });
-    let mut items = [item(inline(1)), item(inline(4)), item(spilled), item(inline(2))];
+    let items = [item(inline(1)), item(inline(4)), item(spilled), item(inline(2))];
     let page: Page = [const { AtomicU64::new(0) }; PAGE_WORDS];
     let header = Header { local_depth: 2, prefix: 1, generation: 5, overflow: 0 };
-    bucket_build::build(&page, &header, &mut items).unwrap();
+    bucket_build::build(&page, &header, &items).unwrap();
     let words: [u64; PAGE_WORDS] = page.map(|word| word.load(Ordering::Relaxed));
     let mut page: BucketPage = zerocopy::transmute!(words);
     seal(&mut page);

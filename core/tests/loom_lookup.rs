@@ -59,7 +59,7 @@ impl Tables {
 
     fn build(&self, page: usize, items: &[Item]) {
         let header = Header { local_depth: 0, prefix: 0, generation: 1, overflow: 0 };
-        bucket_build::build(&*self.pages[page], &header, &mut items.to_vec()).unwrap();
+        bucket_build::build(&*self.pages[page], &header, items).unwrap();
     }
 
     fn writer(&self, page: usize) -> BucketWriter<'_, Cell, WORDS> {

@@ -45,8 +45,8 @@ impl Model {
     fn build(&self, page: usize, key: u64, value: u64) {
         let header = Header { local_depth: 0, prefix: 0, generation: 1, overflow: 0 };
         let content = Content::Inline(inline(&[value]));
-        let mut items = [Item { hash: hash::<WORDS>(0, 5, key), key: wide(key), content }];
-        bucket_build::build(&*self.pages[page], &header, &mut items).unwrap();
+        let items = [Item { hash: hash::<WORDS>(0, 5, key), key: wide(key), content }];
+        bucket_build::build(&*self.pages[page], &header, &items).unwrap();
     }
 
     /// AcqRel: the counts are in one order. A reader that counts itself after the writer has looked

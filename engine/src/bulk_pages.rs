@@ -1,29 +1,24 @@
 //! The pages of a bulk load: built from sorted pairs, written straight to the file.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use cidstore_core::E;
-use cidstore_core::crc::page_checksum;
 use cidstore_core::hash::{KeyHash, MAX_DEPTH};
 use cidstore_core::layout::bucket::ENTRIES_PER_BUCKET;
 use cidstore_core::layout::entry::INLINE_VALUES_MAX;
-use cidstore_core::layout::table::{Space, TableKind, TableSlot};
-use cidstore_core::layout::{PAGE_BYTES, PAGE_WORDS};
-use cidstore_core::protocol::bucket_build::{self, Header, Item};
-use cidstore_core::protocol::bucket_seal;
+use cidstore_core::layout::table::{Space, TableKind};
+use cidstore_core::protocol::bucket_build::{self, Item};
 use cidstore_core::protocol::content::{Content, InlineValues};
-use zerocopy::IntoBytes;
 
 use crate::bulk::{Pair, Parts};
+use crate::bulk_writer::{PageWriter, Placed};
 use crate::checkpoint::Checkpointer;
 use crate::error::{Error, Result};
-use crate::space::{HUGE_PAGES, POOL_PAGES};
+use crate::space::POOL_PAGES;
 use crate::store::engine::{Engine, Leading, WriterState};
 use crate::writer::apply::Operation;
 use crate::writer::pages::slots_of;
 
-/// Pages written with one call: see `checkpoint`.
-const RUN_PAGES: usize = HUGE_PAGES as usize;
 /// Deepest that a directory may be for this many pages: see `writer::buckets`.
 const DEPTH_SLACK: u32 = 8;
 
@@ -36,86 +31,6 @@ pub(crate) enum LoadError {
     HalfWay(Error),
 }
 
-/// A page that was written: which slots are to name it.
-struct Placed {
-    prefix: u32,
-    local_depth: u32,
-    slot: TableSlot,
-}
-
-/// Builds pages and writes them in runs.
-struct PageWriter<'a> {
-    engine: &'a Engine,
-    checkpointer: &'a Checkpointer,
-    generation: u64,
-    page: Box<[AtomicU64; PAGE_WORDS]>,
-    run: Vec<[u64; PAGE_WORDS]>,
-    run_places: Vec<(u32, u32)>,
-    placed: Vec<Placed>,
-}
-
-impl PageWriter<'_> {
-    fn add(&mut self, prefix: u32, local_depth: u32, items: &mut [Item]) -> Result<()> {
-        for word in self.page.iter() {
-            word.store(0, Ordering::Relaxed);
-        }
-        let header = Header {
-            local_depth: local_depth as u8,
-            prefix: u64::from(prefix),
-            generation: self.generation,
-            overflow: 0,
-        };
-        if bucket_build::build(&self.page, &header, items).is_err() {
-            unreachable!("the caller counted the positions");
-        }
-        let mut words = self.page.each_ref().map(|word| word.load(Ordering::Relaxed));
-        bucket_seal::seal_words(&mut words);
-        self.run.push(words);
-        self.run_places.push((prefix, local_depth));
-        if self.run.len() == RUN_PAGES { self.write_run() } else { Ok(()) }
-    }
-
-    /// Writes as many of the pages that have gathered as one run of free pages takes.
-    fn write_run(&mut self) -> Result<()> {
-        let shared = &self.engine.shared;
-        let gathered = self.run.len() as u32;
-        let (run, offset) = {
-            let mut files = self.checkpointer.files();
-            files.ensure_free(Space::Buckets, gathered.into(), &*shared.file, &shared.regions)?;
-            files.take_run(Space::Buckets, gathered)
-        }
-        .ok_or_else(|| shared.corrupt("bucket pages that were reserved are not free"))?;
-        let pages = &self.run[..run.len()];
-        for ((page, words), &(prefix, local_depth)) in run.clone().zip(pages).zip(&self.run_places)
-        {
-            let bytes: &[u8; PAGE_BYTES] = zerocopy::transmute_ref!(words);
-            let checksum = page_checksum(Space::Buckets, page, bytes);
-            let slot = TableSlot { page, checksum };
-            self.placed.push(Placed { prefix, local_depth, slot });
-        }
-        shared.file.write_at(offset, pages.as_bytes())?;
-        self.run.drain(..run.len());
-        self.run_places.drain(..run.len());
-        Ok(())
-    }
-
-    /// Writes all pages that have gathered.
-    fn flush(&mut self) -> Result<()> {
-        while !self.run.is_empty() {
-            self.write_run()?;
-        }
-        Ok(())
-    }
-
-    /// Gives the pages written so far back to the file.
-    fn undo(&self) {
-        let mut files = self.checkpointer.files();
-        for placed in &self.placed {
-            files.pages_mut(Space::Buckets).release(placed.slot.page);
-        }
-    }
-}
-
 /// Loads an empty store: full pages in hash order, straight to the file.
 pub(crate) fn load_empty(
     engine: &Engine,
@@ -124,32 +39,25 @@ pub(crate) fn load_empty(
     parts: Parts,
     step: &mut dyn FnMut(u64),
 ) -> Result<(), LoadError> {
-    let generation = state.writer.pages.current_generation();
     let depth_max = depth_max(parts.pair_count());
-    let mut pages = PageWriter {
-        engine,
-        checkpointer,
-        generation,
-        page: Box::new([const { AtomicU64::new(0) }; PAGE_WORDS]),
-        run: Vec::with_capacity(RUN_PAGES),
-        run_places: Vec::with_capacity(RUN_PAGES),
-        placed: Vec::new(),
-    };
-    let mut builder =
-        Builder { state, pages: &mut pages, depth_max, counts: (0, 0), left_over: Vec::new() };
-    let built = builder.build(parts, step);
-    let Builder { counts, left_over, .. } = builder;
-    if let Err(error) = built {
-        pages.undo();
-        return Err(match error {
+    let generation = state.writer.pages.current_generation();
+    let (placed, counts, left_over) = std::thread::scope(|scope| {
+        let mut pages = PageWriter::start(scope, engine, checkpointer, generation);
+        let mut builder =
+            Builder { state, pages: &mut pages, depth_max, counts: (0, 0), left_over: Vec::new() };
+        let built = builder.build(parts, step);
+        let Builder { counts, left_over, .. } = builder;
+        match pages.finish(built) {
+            Ok(placed) => Ok((placed, counts, left_over)),
             // Value sets are in the pool and unreachable: harmless, but not worth undoing one by one.
-            Error::NoSpace { .. } if state.writer.pages.value_pool.live_pages() == 0 => {
-                LoadError::Refused(error)
+            Err(error @ Error::NoSpace { .. })
+                if state.writer.pages.value_pool.live_pages() == 0 =>
+            {
+                Err(LoadError::Refused(error))
             }
-            error => LoadError::HalfWay(error),
-        });
-    }
-    let placed = pages.placed;
+            Err(error) => Err(LoadError::HalfWay(error)),
+        }
+    })?;
     publish(state, checkpointer, &placed, counts);
     for pair in left_over {
         state.writer.apply(Operation::Insert(pair.key, pair.value))?;
@@ -190,7 +98,7 @@ impl Builder<'_, '_> {
             })?;
             step(total);
             let items = self.items_of(&all)?;
-            self.divide(items, 0, 0)?;
+            self.divide(&items, 0, 0)?;
         } else {
             let mut part_number = 0_u32;
             parts.for_each_sorted(|part| {
@@ -198,10 +106,10 @@ impl Builder<'_, '_> {
                 let prefix = part_number.reverse_bits() >> (u32::BITS - part_bits);
                 part_number += 1;
                 let items = self.items_of(&part)?;
-                self.divide(items, prefix, part_bits)
+                self.divide(&items, prefix, part_bits)
             })?;
         }
-        self.pages.flush()
+        Ok(())
     }
 
     /// Groups sorted pairs by key; sets of more than four values go to value pages.
@@ -225,9 +133,12 @@ impl Builder<'_, '_> {
     }
 
     /// Writes the items of a prefix as one page, or divides them by the next bit.
-    fn divide(&mut self, mut items: Vec<Item>, prefix: u32, local_depth: u32) -> Result<()> {
-        if bucket_build::needed(&items) <= ENTRIES_PER_BUCKET {
-            return self.pages.add(prefix, local_depth, &mut items);
+    fn divide(&mut self, items: &[Item], prefix: u32, local_depth: u32) -> Result<()> {
+        // Each item needs one position at least.
+        let fits =
+            items.len() <= ENTRIES_PER_BUCKET && bucket_build::needed(items) <= ENTRIES_PER_BUCKET;
+        if fits {
+            return self.pages.add(prefix, local_depth, items);
         }
         if local_depth >= self.depth_max {
             return self.leave_over(items, prefix, local_depth);
@@ -235,15 +146,21 @@ impl Builder<'_, '_> {
         // In hash order the keys with a zero in the next bit come first.
         let bit = 1_u64 << local_depth;
         let half = items.partition_point(|item| item.hash.0 & bit == 0);
-        let high = items.split_off(half);
-        self.divide(items, prefix, local_depth + 1)?;
+        let (low, high) = items.split_at(half);
+        self.divide(low, prefix, local_depth + 1)?;
         self.divide(high, prefix | 1 << local_depth, local_depth + 1)
     }
 
     /// Keys that no allowed split separates: the page gets what it holds, the writer chains the rest.
-    fn leave_over(&mut self, mut items: Vec<Item>, prefix: u32, local_depth: u32) -> Result<()> {
-        while bucket_build::needed(&items) > ENTRIES_PER_BUCKET {
-            let Some(item) = items.pop() else { break };
+    fn leave_over(&mut self, items: &[Item], prefix: u32, local_depth: u32) -> Result<()> {
+        let mut used = 0;
+        let kept = items.iter().take_while(|item| {
+            used += bucket_build::needed(std::slice::from_ref(*item));
+            used <= ENTRIES_PER_BUCKET
+        });
+        let kept = kept.count();
+        let (kept, rest) = items.split_at(kept);
+        for item in rest {
             let order = item.hash.0.reverse_bits();
             let mut values = Vec::new();
             match item.content {
@@ -261,7 +178,7 @@ impl Builder<'_, '_> {
             let pairs = values.into_iter().map(|value| Pair { order, key: item.key, value });
             self.left_over.extend(pairs);
         }
-        self.pages.add(prefix, local_depth, &mut items)
+        self.pages.add(prefix, local_depth, kept)
     }
 }
 

@@ -7,7 +7,7 @@
 //! [`error`], `options`, `values`; [`io`] (every byte passes it), `space` (where pages live), `table` (which page is
 //! whose), `valueset` (large sets), `wal` (the log); `shared` (what readers see), `read`; `writer` (changes to
 //! pages), `checkpoint` (pages to disk), `store` (the parts together); then the public face: `handle`,
-//! `guard`, `scan`, `transaction`, `bulk`, `maintenance`, `inspect`.
+//! `files`, `guard`, `scan`, `transaction`, `bulk`, `maintenance`, `inspect`.
 
 #[cfg(not(all(unix, target_pointer_width = "64", target_endian = "little")))]
 compile_error!(
@@ -36,6 +36,8 @@ pub use values::{IntoIter as ValuesIntoIter, Values};
 mod backup;
 mod bulk;
 mod bulk_pages;
+mod bulk_writer;
+mod files;
 mod guard;
 mod handle;
 mod inspect;
@@ -46,6 +48,7 @@ mod transaction;
 mod verify;
 
 pub use bulk::{BulkLoaded, BulkLoader, BulkProgress};
+pub use files::{Storage, Wal};
 pub use guard::{ReadGuard, SetIter};
 pub use handle::{Store, Written};
 pub use inspect::{Entry, Stats};

@@ -10,6 +10,7 @@
 mod batches;
 mod files;
 mod lifetime;
+mod named_files;
 mod openers;
 mod options;
 mod scale;

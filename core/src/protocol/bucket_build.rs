@@ -15,7 +15,8 @@ use crate::entity::E;
 use crate::hash::KeyHash;
 use crate::layout::PageKind;
 use crate::layout::bucket::{
-    COUNTS_WORD, GENERATION_WORD, KIND_WORD, OVERFLOW_WORD, PREFIX_WORD, entries_in,
+    COUNTS_WORD, ENTRIES_PER_BUCKET, GENERATION_WORD, KIND_WORD, OVERFLOW_WORD, PREFIX_WORD,
+    entries_in,
 };
 use crate::layout::entry::{KEY_HIGH_WORD, KEY_LOW_WORD, META_WORD, SLOTS_WORD};
 
@@ -49,7 +50,7 @@ pub fn needed(items: &[Item]) -> usize {
     items.iter().map(|item| item.content.entries()).sum()
 }
 
-/// Fills a page of zeros. Sorts the items on the way.
+/// Fills a page of zeros, in hash order.
 ///
 /// # Errors
 ///
@@ -57,17 +58,25 @@ pub fn needed(items: &[Item]) -> usize {
 pub fn build<W: Word, const WORDS: usize>(
     page: &[W; WORDS],
     header: &Header,
-    items: &mut [Item],
+    items: &[Item],
 ) -> Result<(), PageFull> {
     let mut left = needed(items);
     if left > entries_in(WORDS) {
         return Err(PageFull);
     }
-    items.sort_unstable_by_key(|item| item.hash.order());
+    // Sorted by reference: an item is large. Each takes a position at least, so there are not more of them.
+    let mut sorted = [(0_u64, 0_usize); ENTRIES_PER_BUCKET];
+    let mut count = 0;
+    for (index, item) in items.iter().enumerate().filter(|(_, item)| item.content.entries() != 0) {
+        sorted[count] = (item.hash.order(), index);
+        count += 1;
+    }
+    let sorted = &mut sorted[..count];
+    sorted.sort_unstable();
     write_header(page, header, left);
     let mut tags = [0_u64; 8];
     let mut next = 0;
-    for item in items.iter().filter(|item| item.content.entries() != 0) {
+    for item in sorted.iter().map(|&(_, index)| &items[index]) {
         let (first, second) = Draft::of(&item.content);
         // As near to home as those before allow, and early enough for those that follow.
         let latest = entries_in(WORDS) - left;

@@ -107,7 +107,7 @@ fn fill_random(disk: &dyn Disk, superblock: &mut Superblock) -> Result<()> {
 fn write_first_bucket(file: &dyn DiskFile, files: &mut FileLayout) -> Result<TableSlot> {
     let page: Box<[AtomicU64; PAGE_WORDS]> = Box::new([const { AtomicU64::new(0) }; PAGE_WORDS]);
     let header = Header { local_depth: 0, prefix: 0, generation: 0, overflow: 0 };
-    if bucket_build::build(&page, &header, &mut []).is_err() {
+    if bucket_build::build(&page, &header, &[]).is_err() {
         unreachable!("an empty bucket fits a page");
     }
     let mut words = page.each_ref().map(|word| word.load(std::sync::atomic::Ordering::Relaxed));

@@ -64,14 +64,14 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, path: &Path, settings: Settings) -> Res
 }
 
 /// Both superblocks as far as they can be used.
-struct Superblocks {
+pub(crate) struct Superblocks {
     newest: Superblock,
     /// Absent if the other slot is damaged or was never written.
     older: Option<Superblock>,
 }
 
 /// Reads both slots and decides which one tells the truth.
-fn read_superblocks(file: &dyn DiskFile) -> Result<Superblocks> {
+pub(crate) fn read_superblocks(file: &dyn DiskFile) -> Result<Superblocks> {
     let path = file.path();
     let bytes = file.len()?;
     if bytes < 2 * PAGE_BYTES as u64 {
@@ -237,6 +237,7 @@ fn fill_tables(
         let detail = format!("directory of depth {depth} with {} slots", directory.len());
         return Err(damaged(detail));
     }
+    writer.expect_depth(&shared.tables, depth);
     let mut slots_per_page = vec![0_u32; files.pages(Space::Buckets).page_count() as usize];
     for (index, slot) in directory.slots().iter().enumerate() {
         let Some(count) = slots_per_page.get_mut(slot.page as usize).filter(|_| slot.page != 0)

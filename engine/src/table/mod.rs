@@ -129,6 +129,13 @@ impl TableWriter {
         named
     }
 
+    /// Readies the memory of a directory that is about to be filled to this depth.
+    pub(crate) fn expect_depth(&self, live: &LiveTables, depth: u32) {
+        if depth >= HUGE_DEPTH {
+            live.of(TableKind::Directory).use_huge_page();
+        }
+    }
+
     /// Publishes a new depth of the directory.
     pub(crate) fn set_depth(&self, live: &LiveTables, depth: u32) {
         // Release: pairs with the Acquire in `LiveTables::depth`.

@@ -103,19 +103,12 @@ impl Wal {
         options: WalOptions,
     ) -> Result<Self> {
         let wal = Self::new(disk.open(path, mode)?, options);
-        let length = wal.file.len()?;
-        if length == 0 {
-            let detail = "an empty file".to_string();
-            return Err(Error::NotAStore { path: path.to_path_buf(), detail });
-        }
-        let mut page = [0; PAGE_BYTES];
-        let present = length.min(PAGE_BYTES as u64) as usize;
-        wal.file.read_at(0, page.get_mut(..present).unwrap_or_default())?;
-        let header = LogHeader::read(&page).map_err(|error| header_error(path, error))?;
+        let header = read_header(&*wal.file)?;
         if header.file_id != file_id {
             let (path, wal) = (data_path.to_path_buf(), path.to_path_buf());
             return Err(Error::WalMismatch { path, wal });
         }
+        let length = wal.file.len()?;
         if length < RING_START + PAGE_BYTES as u64 {
             let detail = format!("the log is cut to {length} bytes");
             return Err(Error::Corrupt { path: path.to_path_buf(), offset: length, detail });
@@ -213,6 +206,23 @@ impl Wal {
             None => Ok(()),
         }
     }
+}
+
+/// Reads the header of a log.
+///
+/// # Errors
+/// [`Error::NotAStore`], [`Error::UnsupportedVersion`], [`Error::Corrupt`], [`Error::Io`].
+pub(crate) fn read_header(file: &dyn DiskFile) -> Result<LogHeader> {
+    let path = file.path();
+    let length = file.len()?;
+    if length == 0 {
+        let detail = "an empty file".to_string();
+        return Err(Error::NotAStore { path: path.to_path_buf(), detail });
+    }
+    let mut page = [0; PAGE_BYTES];
+    let present = length.min(PAGE_BYTES as u64) as usize;
+    file.read_at(0, page.get_mut(..present).unwrap_or_default())?;
+    LogHeader::read(&page).map_err(|error| header_error(path, error))
 }
 
 fn header_error(path: &Path, error: LogHeaderError) -> Error {

@@ -131,12 +131,11 @@ impl Pages {
             self.double_directory();
         }
         let bit = 1_u64 << local_depth;
-        let (mut high, mut low): (Vec<Item>, Vec<Item>) =
+        let (high, low): (Vec<Item>, Vec<Item>) =
             items.into_iter().partition(|item| item.hash.0 & bit != 0);
-        let new_low = self.build_chain(prefix, local_depth + 1, &mut low, ENTRIES_PER_BUCKET);
+        let new_low = self.build_chain(prefix, local_depth + 1, &low, ENTRIES_PER_BUCKET);
         let high_prefix = prefix | 1 << local_depth;
-        let new_high =
-            self.build_chain(high_prefix, local_depth + 1, &mut high, ENTRIES_PER_BUCKET);
+        let new_high = self.build_chain(high_prefix, local_depth + 1, &high, ENTRIES_PER_BUCKET);
         let old: Vec<Link> = self.chain(prefix).collect();
         let old_head = self.bucket_at(prefix);
         self.publish_bucket(new_low);
@@ -150,10 +149,10 @@ impl Pages {
     /// Rebuilds a chain in place, with slack in each page, in hash order.
     pub(crate) fn relay_chain(&mut self, index: u32) -> Result<()> {
         let (prefix, local_depth) = bucket_place(self.bucket(self.bucket_at(index)));
-        let mut items = self.items(index)?;
+        let items = self.items(index)?;
         let positions = bucket_build::needed(&items);
         let limit = if positions < CHAIN_POSITIONS { ENTRIES_PER_BUCKET } else { CHAIN_POSITIONS };
-        let new = self.build_chain(prefix, local_depth, &mut items, limit);
+        let new = self.build_chain(prefix, local_depth, &items, limit);
         let old: Vec<Link> = self.chain(prefix).collect();
         let old_head = self.bucket_at(prefix);
         self.publish_bucket(new);
@@ -176,7 +175,7 @@ impl Pages {
         &mut self,
         prefix: u32,
         local_depth: u32,
-        items: &mut [Item],
+        items: &[Item],
         positions: usize,
     ) -> u32 {
         let mut ends = Vec::new();
@@ -195,7 +194,7 @@ impl Pages {
         // Back to front, so that each page can name the one after it.
         for (at, &end) in ends.iter().enumerate().rev() {
             let start = if at == 0 { 0 } else { ends[at - 1] };
-            let (front, part) = rest.split_at_mut(start);
+            let (front, part) = rest.split_at(start);
             debug_assert_eq!(part.len(), end - start);
             let number = if at == 0 { 0 } else { self.overflow_numbers.allocate() };
             let page = self.fresh_bucket(number);
@@ -260,8 +259,7 @@ impl Pages {
         let mut items = self.items(prefix)?;
         items.extend(self.items(buddy_prefix)?);
         let merged_prefix = prefix & !(1 << (local_depth - 1));
-        let merged =
-            self.build_chain(merged_prefix, local_depth - 1, &mut items, ENTRIES_PER_BUCKET);
+        let merged = self.build_chain(merged_prefix, local_depth - 1, &items, ENTRIES_PER_BUCKET);
         self.publish_bucket(merged);
         self.retire_bucket_page(page);
         self.retire_bucket_page(buddy);

@@ -7,6 +7,9 @@ use crate::layout::PAGE_BYTES;
 use crate::layout::entry::{ENTRY_BYTES, HashEntry};
 use crate::layout::table::Space;
 
+#[cfg(all(feature = "std", target_arch = "x86_64"))]
+mod short;
+
 /// The portable CRC: sixteen kilobytes of tables, and the oracle of the fast one.
 #[cfg(any(test, not(feature = "std")))]
 mod portable {
@@ -28,6 +31,10 @@ mod fast {
     use crc_fast::{CrcAlgorithm, Digest};
 
     pub(super) fn append(crc: u32, bytes: &[u8]) -> u32 {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(crc) = super::short::append(crc, bytes) {
+            return crc;
+        }
         // The register is the complement of the checksum so far.
         let mut digest = Digest::new_with_init_state(CrcAlgorithm::Crc32Iscsi, u64::from(!crc));
         digest.update(bytes);

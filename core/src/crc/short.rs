@@ -1,0 +1,31 @@
+//! CRC-32C of a few bytes, an entry or a record, by the instruction of x86-64 that takes eight at a time.
+//!
+//! The general routine folds wide blocks and pays for its set-up: 25 to 40 ns for 60 bytes, this 8 ns. One of the files
+//! that may hold `unsafe`: a function for processors with SSE 4.2 is called once that was looked up.
+
+#![allow(unsafe_code)]
+
+use core::arch::x86_64::{_mm_crc32_u8, _mm_crc32_u64};
+
+/// Longest input that is better off here than in blocks.
+const BYTES_MAX: usize = 256;
+
+/// CRC-32C of what came before and then `bytes`; `None` if they are too many, or the processor is too old.
+#[inline]
+pub(super) fn append(crc: u32, bytes: &[u8]) -> Option<u32> {
+    if bytes.len() > BYTES_MAX || !std::arch::is_x86_feature_detected!("sse4.2") {
+        return None;
+    }
+    // SAFETY: the processor has SSE 4.2, as was just found.
+    Some(unsafe { eight_at_a_time(crc, bytes) })
+}
+
+#[target_feature(enable = "sse4.2")]
+fn eight_at_a_time(crc: u32, bytes: &[u8]) -> u32 {
+    let (words, rest) = bytes.as_chunks::<8>();
+    let mut register = u64::from(!crc);
+    for word in words {
+        register = _mm_crc32_u64(register, u64::from_le_bytes(*word));
+    }
+    !rest.iter().fold(register as u32, |register, &byte| _mm_crc32_u8(register, byte))
+}
