@@ -150,6 +150,37 @@ fn max_bytes_is_a_full_disk() {
     assert!(length <= 2 << 20, "{length} bytes");
 }
 
+/// A refused write names the reader that keeps replaced pages from being used again.
+#[test]
+fn no_space_names_who_holds_it_back() {
+    let scratch = Scratch::new();
+    let store = options().max_bytes(2 << 20).open(scratch.data()).unwrap();
+    let keys = || (0..500_u64).map(|key| (element(key.into()), element(1)));
+    store.batch_insert(&keys().collect::<Vec<_>>()).unwrap();
+    let refused = || {
+        for value in 0..10_000_u64 {
+            let pairs: Vec<_> = keys().map(|(key, _)| (key, E::from(value % 3))).collect();
+            let changed = if value % 2 == 0 {
+                store.batch_insert(&pairs).map(drop)
+            } else {
+                keys().try_for_each(|(key, _)| store.delete_value(key, E::from(0)).map(drop))
+            };
+            if let Err(error) = changed.and_then(|()| store.checkpoint()) {
+                return error.to_string();
+            }
+        }
+        panic!("the pages that were replaced are used again");
+    };
+    let guard = store.pin().unwrap();
+    let told = refused();
+    assert!(told.contains("read guard"), "{told}");
+    drop(guard);
+    let snapshot = store.snapshot().unwrap();
+    let told = refused();
+    assert!(told.contains("snapshot"), "{told}");
+    drop(snapshot);
+}
+
 #[test]
 fn a_larger_max_bytes_makes_room() {
     let scratch = Scratch::new();

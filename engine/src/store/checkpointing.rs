@@ -32,7 +32,9 @@ impl Engine {
     pub(crate) fn checkpoint_unchecked(&self, to: &mut Checkpointer, clean: bool) -> Result<()> {
         let cut = self.cut_under_lock(&mut self.writer())?;
         match self.write_cut(to, cut, clean) {
-            Err(error @ Error::NoSpace { .. }) => Err(error),
+            Err(error @ Error::NoSpace { .. }) => {
+                Err(self.writer().writer.pages.with_holder(error))
+            }
             Err(error) => {
                 self.shared.mark_failed(&error);
                 Err(error)

@@ -5,6 +5,7 @@
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use cidstore_core::hash::MAX_DEPTH;
 use cidstore_core::layout::bucket::{self, ENTRIES_PER_BUCKET};
@@ -16,6 +17,7 @@ use cidstore_core::protocol::bucket_write::BucketWriter;
 use cidstore_core::protocol::word::Page;
 
 use super::numbers::Numbers;
+use crate::error::Error;
 use crate::shared::Shared;
 use crate::space::file_pages::FilePages;
 use crate::space::is_pool;
@@ -28,6 +30,9 @@ use crate::valueset::{FreshPage, ValuePages};
 
 /// Pages that [`Pages::move_beyond`] moves at once: 256 MiB.
 pub(crate) const MOVE_PAGES: usize = 1 << 16;
+
+/// A pin of this age is named when space runs out.
+const LONG_PIN: Duration = Duration::from_millis(20);
 
 /// Generations of the two superblocks: a file page is free only for later ones.
 #[derive(Clone, Copy, Debug, Default)]
@@ -264,6 +269,28 @@ impl Pages {
             self.overflow_for_change(number);
         }
         moved + beyond.len() > 0
+    }
+
+    /// Says in a lack of space who keeps replaced pages from being used again, if somebody has for a while.
+    pub(crate) fn with_holder(&self, error: Error) -> Error {
+        let Error::NoSpace { path, detail } = error else { return error };
+        let snapshots = match self.tables.snapshot_count() {
+            0 => None,
+            1 => Some("a snapshot is alive".to_string()),
+            count => Some(format!("{count} snapshots are alive")),
+        };
+        let pin = self.limbo.oldest_wait().filter(|wait| *wait >= LONG_PIN);
+        let pin = pin.map(|wait| {
+            format!("a read guard or iterator has been held for {:.1} s", wait.as_secs_f64())
+        });
+        let holders: Vec<String> = snapshots.into_iter().chain(pin).collect();
+        let waiting = self.limbo.len();
+        if waiting == 0 || holders.is_empty() {
+            return Error::NoSpace { path, detail };
+        }
+        let holders = holders.join(", ");
+        let detail = format!("{detail}; {holders}, and {waiting} replaced pages wait for that");
+        Error::NoSpace { path, detail }
     }
 
     /// Frees what no reader, snapshot or superblock needs any more.
