@@ -15,7 +15,8 @@ use cidstore_core::protocol::bucket_write::BucketWriter;
 use cidstore_core::protocol::content::InlineValues;
 use loom::sync::atomic::Ordering;
 use loom_support::{
-    Cell, Plant, arm, built_page, explore, hash, in_order, instants, item, spawn_writer, wide,
+    Cell, Plant, arm, built_page, complete_or, explore, hash, in_order, instants, item,
+    spawn_writer, wide,
 };
 
 /// Two entries.
@@ -101,31 +102,31 @@ fn refill(plant: Plant, preemptions: Option<usize>) {
     });
 }
 
-/// Complete. 570,000 and 220,000 executions, 30 s of one core.
+/// At most three preemptions, 13,000 and 6,100 executions, 2 s of one core; complete in the slow tier, two minutes.
 #[test]
 fn the_old_key_goes() {
-    reuse(Plant::Sound, None, 0, Asks::Old);
-    reuse(Plant::Sound, None, 1, Asks::Old);
+    reuse(Plant::Sound, complete_or(3), 0, Asks::Old);
+    reuse(Plant::Sound, complete_or(3), 1, Asks::Old);
 }
 
-/// Complete. 560,000 and 32 executions, 19 s.
+/// Complete. 190,000 and 250 executions, 10 s.
 #[test]
 fn the_new_key_comes() {
     reuse(Plant::Sound, None, 0, Asks::New);
     reuse(Plant::Sound, None, 1, Asks::New);
 }
 
-/// At most three preemptions. 60,000 and 4,700 executions, 3 s.
+/// At most three preemptions. 54,000 and 12,000 executions, 5 s.
 #[test]
 fn the_new_key_comes_after_the_old_one_went() {
     reuse(Plant::Sound, Some(3), 0, Asks::NewThenOld);
     reuse(Plant::Sound, Some(3), 1, Asks::NewThenOld);
 }
 
-/// Complete. 350,000 executions, 13 s.
+/// At most three preemptions, 15,000 executions, 1 s; complete in the slow tier, 350,000, half a minute.
 #[test]
 fn a_slot_is_refilled() {
-    refill(Plant::Sound, None);
+    refill(Plant::Sound, complete_or(3));
 }
 
 #[test]

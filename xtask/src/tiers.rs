@@ -35,6 +35,7 @@ pub(crate) const STEPS: &[Step] = &[
     step("loom", Tier::Full, "the page protocol under every interleaving", loom),
     step("no_std", Tier::Full, "a program without std looks a key up in an image", no_std),
     step("outside", Tier::Full, "packages outside the workspace: lints and tests", outside),
+    step("loom_all", Tier::Slow, "the same without bounds where that ends", loom_all),
     step("model", Tier::Slow, "random histories against the model, many more of them", model),
     step("fuzz", Tier::Slow, "fuzz targets with the address sanitizer", fuzz),
 ];
@@ -140,6 +141,14 @@ fn features(tree: &Tree, tally: &mut Tally) -> Result<Outcome, Failure> {
 /// Loom replaces the atomics of the whole build, so it has a target folder of its own; it is run optimised because it
 /// tries up to millions of interleavings.
 fn loom(tree: &Tree, tally: &mut Tally) -> Result<Outcome, Failure> {
+    count(loom_job(tree)?, tally)
+}
+
+fn loom_all(tree: &Tree, tally: &mut Tally) -> Result<Outcome, Failure> {
+    count(loom_job(tree)?.env("LOOM_COMPLETE", "1"), tally)
+}
+
+fn loom_job(tree: &Tree) -> Result<Job, Failure> {
     let models = loom_models(tree)?;
     if models.is_empty() {
         return Err(Failure::new("core/tests has no loom_*.rs"));
@@ -151,7 +160,7 @@ fn loom(tree: &Tree, tally: &mut Tally) -> Result<Outcome, Failure> {
         .env("CARGO_TARGET_DIR", "target/loom")
         .env("CARGO_PROFILE_RELEASE_LTO", "false")
         .env("CARGO_PROFILE_RELEASE_DEBUG", "false");
-    count(job.directory(tree.path("")), tally)
+    Ok(job.directory(tree.path("")))
 }
 
 fn loom_models(tree: &Tree) -> Result<Vec<String>, Failure> {

@@ -10,9 +10,9 @@
 //! when it looks for a race, and the writer's own load before a store would hide the reader's.
 //! For the same reason each model has one reader.
 //!
-//! All models together take some 150 seconds of one core (release build), most of it in the complete
-//! explorations of `loom_bucket` and `loom_move`; each model's comment has its bound and cost. Only words
-//! that a reader may look at are loom's; a reader that looks at one of the writer's own fails its model.
+//! All models together take some two minutes of one core (release build); each model's comment has its bound and
+//! cost. Those that say so are explored completely in the slow tier only ([`complete_or`]). Only words that a reader
+//! may look at are loom's; a reader that looks at one of the writer's own fails its model.
 //!
 //! loom runs all threads of a model as coroutines on the one thread of its test, so a `thread_local` of
 //! the standard library is shared by a model's threads and by nothing else.
@@ -41,6 +41,11 @@ use cidstore_core::protocol::content::{Content, InlineValues};
 use cidstore_core::protocol::word::Word;
 use loom::sync::atomic::{AtomicU64, Ordering, fence};
 use loom::thread::{self, JoinHandle, ThreadId};
+
+/// No bound in the slow tier, where `LOOM_COMPLETE` is set; else at most so many preemptions.
+pub(crate) fn complete_or(preemptions: usize) -> Option<usize> {
+    std::env::var_os("LOOM_COMPLETE").is_none().then_some(preemptions)
+}
 
 /// A planted bug. `word` is an index within a page.
 #[derive(Clone, Copy, Debug)]

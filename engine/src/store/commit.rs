@@ -289,8 +289,7 @@ impl Engine {
                     if made.is_ok() && checkpoints <= CHECKPOINTS_FOR_ROOM {
                         continue;
                     }
-                    let error =
-                        made.err().unwrap_or_else(|| state.writer.pages.with_holder(error));
+                    let error = made.err().unwrap_or_else(|| state.writer.pages.with_holder(error));
                     self.refuse(&mut state, part, error, |at, outcome| answer(start + at, outcome));
                 }
             }
