@@ -85,7 +85,7 @@ impl OpenOptions {
 
     /// Most bytes of log, a multiple of 4096 from 64 KiB to 64 GiB. Default: 256 MiB.
     ///
-    /// The log file starts at a few KiB and grows as it is needed. One batch may take half of this; a larger
+    /// The log file starts at 1 MiB (or this, if it is less) and grows as it is needed. One batch may take half of this; a larger
     /// log means fewer checkpoints and a longer recovery.
     pub fn wal_bytes(mut self, bytes: u64) -> Self {
         self.wal_bytes = bytes;
