@@ -11,8 +11,13 @@
     reason = "a panic is how a test reports"
 )]
 
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::sync::Arc;
 
+use cidstore::layout::PAGE_BYTES;
+use cidstore::layout::superblock::{SUPERBLOCK_OFFSETS, Superblock};
 use cidstore::{Durability, Error, OpenOptions, Store};
 use cidstore_engine::io::OsDisk;
 use cidstore_engine::io::faulty::{Fault, FaultyDisk, OperationKind};
@@ -187,4 +192,41 @@ fn each_change_of_a_recovery_fails() {
         let store = options().open(scratch.data()).unwrap();
         assert_store(&store, state);
     }
+}
+
+/// A crash between the two superblocks of a checkpoint: the next open writes the second one, so that losing either
+/// slot loses nothing again.
+#[test]
+fn a_recovery_finishes_a_checkpoint_cut_between_its_superblocks() {
+    let slots = |path: &Path| SUPERBLOCK_OFFSETS.map(|at| page_at(path, at));
+    let whole = Scratch::new();
+    let store = options().open(whole.data()).unwrap();
+    store.insert(1_u64, 1_u64).unwrap();
+    store.checkpoint().unwrap();
+    let before = slots(&whole.data());
+    store.insert(2_u64, 2_u64).unwrap();
+    store.checkpoint().unwrap();
+    let killed = whole.copy_as_killed(&store);
+    // The slot that was written last gets back what it had.
+    let numbers = superblocks(&slots(&killed.data())).map(|found| found.checkpoint_number);
+    let last = usize::from(numbers[1] > numbers[0]);
+    let file = File::options().write(true).open(killed.data()).unwrap();
+    file.write_all_at(&before[last], SUPERBLOCK_OFFSETS[last]).unwrap();
+    let [a, b] = superblocks(&slots(&killed.data())).map(|found| found.generation);
+    assert_ne!(a, b, "the crash left two states");
+
+    let store = options().open(killed.data()).unwrap();
+    let [a, b] = superblocks(&slots(&killed.data())).map(|found| found.generation);
+    assert_eq!(a, b, "both slots tell the newer state");
+    assert!(store.contains(1_u64, 1_u64).unwrap() && store.contains(2_u64, 2_u64).unwrap());
+}
+
+fn page_at(path: &Path, offset: u64) -> [u8; PAGE_BYTES] {
+    let mut page = [0; PAGE_BYTES];
+    File::open(path).unwrap().read_exact_at(&mut page, offset).unwrap();
+    page
+}
+
+fn superblocks(pages: &[[u8; PAGE_BYTES]; 2]) -> [Superblock; 2] {
+    [0, 1].map(|slot| *Superblock::read(&pages[slot], slot as u8).unwrap())
 }
