@@ -10,9 +10,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use cidstore_core::E;
-use cidstore_core::layout::PAGE_WORDS;
+use cidstore_core::layout::{NO_PAGE, PAGE_WORDS};
 use cidstore_core::protocol::bucket_keys;
-use cidstore_core::protocol::lookup::View;
+use cidstore_core::protocol::lookup::{CycleGuard, LookupFault, View};
 
 use crate::error::{Error, Result};
 use crate::handle::Store;
@@ -100,22 +100,9 @@ fn read_bucket<V: View<PAGE_WORDS, W = AtomicU64> + SetView>(
     found: &mut VecDeque<Found>,
 ) -> Result<u64> {
     let view = &reader.view;
-    let bits = (position as u32).reverse_bits();
-    let (index, mut page, end) = loop {
-        let index = bits & ((1_u64 << view.depth()) - 1) as u32;
-        let page = view.directory_slot(index);
-        let (prefix, local_depth) = bucket_place(view.bucket(page));
-        let start = u64::from(prefix.reverse_bits());
-        let end = start + (END >> local_depth.min(32));
-        // With a depth from before a doubling, the slot may by now name the other half of a split.
-        if (start..end).contains(&position) {
-            break (index, page, end);
-        }
-        std::hint::spin_loop();
-    };
-    let mut steps = 0_u64;
+    let (mut page, end) = bucket_at(reader, position)?;
+    let mut guard = CycleGuard::default();
     loop {
-        reader.shared.check_bucket(page)?;
         let keys = bucket_keys::keys(view.bucket(page))
             .map_err(|fault| reader.shared.corrupt(format!("bucket page {page}: {fault}")))?;
         for &key in keys.as_slice() {
@@ -132,16 +119,44 @@ fn read_bucket<V: View<PAGE_WORDS, W = AtomicU64> + SetView>(
                 found.extend(reader.get(key)?.iter().map(|value| Found::Pair(key, value)));
             }
         }
-        page = match keys.overflow {
-            0 => return Ok(end),
-            number => view.overflow_slot(number),
-        };
-        steps += 1;
-        if page == 0 || steps > u64::from(u32::MAX) {
-            return Err(reader
-                .shared
-                .corrupt(format!("the overflow chain of slot {index} has no end")));
+        if keys.overflow == 0 {
+            return Ok(end);
         }
+        guard.step(keys.overflow).map_err(|fault| reader.shared.corrupt(fault.to_string()))?;
+        page = view.overflow_slot(keys.overflow);
+        if page == NO_PAGE {
+            let fault = LookupFault::NoOverflow { logical: keys.overflow };
+            return Err(reader.shared.corrupt(fault.to_string()));
+        }
+        reader.shared.check_bucket(page)?;
+    }
+}
+
+/// The first page of the bucket at a position, sound, and where the next bucket begins.
+fn bucket_at<V: View<PAGE_WORDS, W = AtomicU64>>(
+    reader: &Reader<'_, V>,
+    position: u64,
+) -> Result<(u32, u64)> {
+    let view = &reader.view;
+    let bits = (position as u32).reverse_bits();
+    let mut depth = view.depth();
+    loop {
+        let page = view.directory_slot(bits & ((1_u64 << depth) - 1) as u32);
+        reader.shared.check_bucket(page)?;
+        let (prefix, local_depth) = bucket_place(view.bucket(page));
+        let start = u64::from(prefix.reverse_bits());
+        let end = start + (END >> local_depth.min(32));
+        if (start..end).contains(&position) {
+            return Ok((page, end));
+        }
+        // With a depth from before a doubling, the slot may by now name the other half of a split. As in a
+        // lookup, the depth loaded now is at least as new as that page; the same depth means a damaged one.
+        let depth_now = view.depth();
+        if depth_now == depth {
+            let detail = format!("bucket page {page} is not where the directory puts it");
+            return Err(reader.shared.corrupt(detail));
+        }
+        depth = depth_now;
     }
 }
 

@@ -6,8 +6,10 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
 use cidstore::{E, Error, OpenOptions, Store};
+use cidstore_core::layout::bucket::PREFIX_WORD;
 use cidstore_core::layout::record::LogHeader;
 use cidstore_core::layout::superblock::Superblock;
+use cidstore_core::layout::{PAGE_BYTES, PageKind};
 use cidstore_testkit::content::{assert_store, model_of};
 use cidstore_testkit::{Model, Scratch};
 
@@ -377,4 +379,24 @@ fn damage_in_a_page_is_found_by_verified_reads() {
         noticed += usize::from(failed);
     }
     assert!(noticed > 15, "only {noticed} pages in use?");
+}
+
+/// A scan used to look for a bucket at such a position for ever.
+#[test]
+fn a_scan_of_buckets_that_claim_a_wrong_place_ends() {
+    let (scratch, _) = closed();
+    patch(&scratch.data(), |bytes| {
+        for page in bytes.chunks_exact_mut(PAGE_BYTES) {
+            if page[..2] == (PageKind::Bucket as u16).to_le_bytes() {
+                page[PREFIX_WORD * 8] ^= 1;
+                page[2] ^= 7;
+            }
+        }
+    });
+    for verify_reads in [false, true] {
+        let store = buffered().verify_reads(verify_reads).open(scratch.data()).unwrap();
+        let last = store.iter().last();
+        assert!(matches!(last, Some(Err(Error::Corrupt { .. }))), "{last:?}");
+        assert!(store.verify().is_ok_and(|report| !report.problems.is_empty()));
+    }
 }

@@ -177,11 +177,46 @@ fn look<const WORDS: usize, V: View<WORDS>>(
     }
 }
 
-/// Looks for the key in a chain of overflow pages.
+/// Finds out that a chain of overflow pages comes back to itself.
 ///
 /// A chain has no limit (keys with one and the same hash can't be told apart by any split), and its
 /// links come from a file. So a cycle is found rather than a length forbidden: a number is remembered
-/// for twice as many steps each time, and meeting it again proves a cycle.
+/// for twice as many steps each time, and meeting it again proves a cycle (Brent, 1980).
+#[derive(Clone, Copy, Debug)]
+pub struct CycleGuard {
+    remembered: u32,
+    steps_left: u64,
+    stride: u64,
+}
+
+impl Default for CycleGuard {
+    fn default() -> Self {
+        Self { remembered: 0, steps_left: 1, stride: 1 }
+    }
+}
+
+impl CycleGuard {
+    /// Notes a step to the page of this overflow-table number, which is not 0.
+    ///
+    /// # Errors
+    ///
+    /// [`LookupFault::ChainCycle`] if the chain came by here before.
+    #[inline]
+    pub fn step(&mut self, logical: u32) -> Result<(), LookupFault> {
+        if logical == self.remembered {
+            return Err(LookupFault::ChainCycle { logical });
+        }
+        self.steps_left -= 1;
+        if self.steps_left == 0 {
+            self.remembered = logical;
+            self.stride *= 2;
+            self.steps_left = self.stride;
+        }
+        Ok(())
+    }
+}
+
+/// Looks for the key in a chain of overflow pages.
 #[inline]
 fn walk<const WORDS: usize, V: View<WORDS>>(
     view: &V,
@@ -190,19 +225,9 @@ fn walk<const WORDS: usize, V: View<WORDS>>(
     hash: KeyHash,
 ) -> Result<Option<Answer>, LookupFault> {
     let mut logical = first;
-    let mut remembered = 0;
-    let mut steps_left: u64 = 1;
-    let mut stride: u64 = 1;
+    let mut guard = CycleGuard::default();
     while logical != 0 {
-        if logical == remembered {
-            return Err(LookupFault::ChainCycle { logical });
-        }
-        steps_left -= 1;
-        if steps_left == 0 {
-            remembered = logical;
-            stride *= 2;
-            steps_left = stride;
-        }
+        guard.step(logical)?;
         let page = view.overflow_slot(logical);
         if page == NO_PAGE {
             return Err(LookupFault::NoOverflow { logical });
