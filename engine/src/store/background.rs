@@ -14,6 +14,7 @@ const TRIM_AFTER: Duration = Duration::from_secs(10);
 #[derive(Debug, Default)]
 struct Due {
     checkpoint: bool,
+    growth: bool,
     trim_at: Option<Instant>,
     sync_at: Option<Instant>,
     stop: bool,
@@ -61,6 +62,15 @@ impl Background {
         let mut due = lock(&self.bell.due);
         if !due.checkpoint {
             due.checkpoint = true;
+            self.bell.rung.notify_all();
+        }
+    }
+
+    /// Asks for a longer log.
+    pub(crate) fn request_growth(&self) {
+        let mut due = lock(&self.bell.due);
+        if !due.growth {
+            due.growth = true;
             self.bell.rung.notify_all();
         }
     }
@@ -124,12 +134,15 @@ enum Wait<T> {
 
 /// What the checkpoint thread does next.
 enum Task {
+    Growth,
     Checkpoint,
     Trim,
 }
 
 fn checkpoint_loop(bell: &Bell, engine: &Weak<Engine>) {
     let due = |due: &mut Due| match due.trim_at {
+        // First: it is short, and a write that finds no room waits for it.
+        _ if std::mem::take(&mut due.growth) => Wait::Done(Task::Growth),
         _ if std::mem::take(&mut due.checkpoint) => Wait::Done(Task::Checkpoint),
         None => Wait::Forever,
         Some(at) if at <= Instant::now() => {
@@ -141,6 +154,11 @@ fn checkpoint_loop(bell: &Bell, engine: &Weak<Engine>) {
     while let Some(task) = wait(bell, due) {
         let Some(engine) = engine.upgrade() else { return };
         match task {
+            Task::Growth => {
+                if let Err(error) = engine.grow_log() {
+                    tracing::warn!(%error, "growing the log");
+                }
+            }
             Task::Checkpoint => {
                 if let Err(error) = engine.checkpoint() {
                     // A failure has poisoned the store; a full disk is told to the next writer.

@@ -500,6 +500,22 @@ impl Engine {
         if changed > DIRTY_PAGES_DUE as u64 || logged > self.settings.wal_bytes / LOG_PART_DUE {
             self.background.request_checkpoint();
         }
+        if state.log.as_ref().is_some_and(Appender::is_growth_due) {
+            self.background.request_growth();
+        }
+    }
+
+    /// Grows the log before a write must wait for it.
+    pub(crate) fn grow_log(&self) -> Result<()> {
+        let begun = self.writer().log.as_mut().and_then(Appender::begin_growth);
+        let Some(growth) = begun else { return Ok(()) };
+        let made = growth.carry_out();
+        let Some(log) = &mut self.writer().log else { return made };
+        log.end_growth(made).inspect_err(|error| {
+            if !matches!(error, Error::NoSpace { .. }) {
+                self.shared.mark_failed(error);
+            }
+        })
     }
 
     /// Makes everything logged so far durable.

@@ -49,6 +49,29 @@ pub(crate) struct Appender {
     /// Records that are not in the file yet, and where they go.
     pending: Vec<u8>,
     pending_at: u64,
+    /// The file is being grown to this end, without the writer lock.
+    growing: Option<u64>,
+    /// There was no space when that was last tried.
+    growth_refused: bool,
+}
+
+/// A growth of the log that is not under the writer lock.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Growth {
+    wal: Arc<Wal>,
+    start: u64,
+    end: u64,
+}
+
+impl Growth {
+    /// Makes the file longer. Takes as long as writing so much takes.
+    ///
+    /// # Errors
+    /// As [`Appender::end_growth`], which is to be told.
+    pub(crate) fn carry_out(&self) -> Result<()> {
+        self.wal.grow(self.start, self.end).map(drop)
+    }
 }
 
 /// So many bytes of records are stored through the map; more are written with a call. A store costs a fault for each
@@ -123,6 +146,8 @@ impl Appender {
             witnessed_lsn: done,
             pending: Vec::new(),
             pending_at: 0,
+            growing: None,
+            growth_refused: false,
         })
     }
 
@@ -153,6 +178,15 @@ impl Appender {
     }
 
     fn make_room(&mut self, records: u64) -> Result<Room> {
+        if let Some(end) = self.growing
+            && records > self.ring.records_ahead()
+        {
+            // The file is longer than the ring, or becomes so: no time to wrap.
+            match self.grow(end) {
+                Ok(()) | Err(Error::NoSpace { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
         match self.ring.plan(records) {
             Plan::Fits => Ok(Room::Granted),
             Plan::Full => Ok(Room::Full),
@@ -166,16 +200,36 @@ impl Appender {
     }
 
     fn grow(&mut self, end: u64) -> Result<()> {
-        let grown = self.wal.zero_fill(self.ring.end(), end);
-        match grown.and_then(|()| self.wal.file.sync_all()) {
-            Ok(()) => {
-                self.map.set_usable(end);
-                self.ring.set_end(end);
-                Ok(())
-            }
-            Err(error @ Error::NoSpace { .. }) => Err(error),
-            Err(error) => Err(self.wal.fail(error)),
-        }
+        self.growing = None;
+        let end = self.wal.grow(self.ring.end(), end)?;
+        self.map.set_usable(end);
+        self.ring.set_end(end);
+        Ok(())
+    }
+
+    /// True if [`begin_growth`](Self::begin_growth) has something to do.
+    pub(crate) fn is_growth_due(&self) -> bool {
+        self.growing.is_none() && !self.growth_refused && self.ring.growth_ahead().is_some()
+    }
+
+    /// Begins to grow the log before it must: the answer is to be carried out without the writer lock, and told to
+    /// [`end_growth`](Self::end_growth). Until then the ring does not wrap, so a file that is longer than the ring holds
+    /// records only before the ring's end. `None` if no growth is due.
+    pub(crate) fn begin_growth(&mut self) -> Option<Growth> {
+        let end = self.ring.growth_ahead().filter(|_| self.is_growth_due())?;
+        self.growing = Some(end);
+        Some(Growth { wal: Arc::clone(&self.wal), start: self.ring.end(), end })
+    }
+
+    /// Ends what [`begin_growth`](Self::begin_growth) began.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`]: not tried again, but when there is no other way. [`Error::Io`]: the log has failed.
+    pub(crate) fn end_growth(&mut self, made: Result<()>) -> Result<()> {
+        // A write that could not wait has seen to it itself.
+        let Some(end) = self.growing.take() else { return Ok(()) };
+        self.growth_refused = made.is_err();
+        made.and_then(|()| self.grow(end))
     }
 
     /// The time of the next record: that of its group, but later than that of all records before.

@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 use std::path::Path;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use cidstore_core::layout::PAGE_BYTES;
 use cidstore_core::layout::record::{LOG_FORMAT_VERSION, LogHeader, LogHeaderError, RING_START};
@@ -21,6 +21,8 @@ const RING_BYTES_MIN: u64 = 1 << 16;
 const RING_BYTES_MAX: u64 = 1 << 36;
 /// Zeros are written in pieces of this size.
 const ZEROS_BYTES: u64 = 1 << 20;
+/// So many zeros are synced at once.
+const SYNC_BYTES: u64 = 8 << 20;
 
 /// How large the ring is. The file has a header page more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +59,8 @@ pub(crate) struct Wal {
     pub(super) file: Box<dyn DiskFile>,
     /// End of the file at its largest.
     pub(super) end_max: u64,
+    /// End of what was made ready by [`grow`](Self::grow); held while the file grows.
+    grown: Mutex<u64>,
     durable: AtomicU64,
     failure: OnceLock<String>,
 }
@@ -120,6 +124,7 @@ impl Wal {
         Self {
             file,
             end_max: RING_START + options.ring_bytes_max,
+            grown: Mutex::new(0),
             durable: AtomicU64::new(0),
             failure: OnceLock::new(),
         }
@@ -136,13 +141,41 @@ impl Wal {
         Ok(length - length % SLOT)
     }
 
-    /// Writes zeros to `start..end` of the file, the present end and the future one; not synced yet.
+    /// Makes the file ready for records up to `end`, from `start` on, which is where records may end now. Answers where
+    /// they may end then: further, if somebody else had the same wish and was faster.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`]: the file may be longer, but nothing relies on it. [`Error::Io`]: the log has failed.
+    pub(super) fn grow(&self, start: u64, end: u64) -> Result<u64> {
+        let mut grown = self.grown.lock().unwrap_or_else(PoisonError::into_inner);
+        if *grown < end {
+            let made = self.zero_fill((*grown).max(start), end);
+            made.and_then(|()| self.file.sync_all()).map_err(|error| match error {
+                Error::NoSpace { .. } => error,
+                error => self.fail(error),
+            })?;
+            *grown = end;
+        }
+        Ok(*grown)
+    }
+
+    /// Writes zeros to `start..end` of the file, the present end and the future one.
     ///
     /// They are written, not only reserved: a file system marks reserved space as not yet written, and
-    /// each first sync of a record in it would have to change that mark.
-    pub(super) fn zero_fill(&self, start: u64, end: u64) -> Result<()> {
+    /// each first sync of a record in it would have to change that mark. And they are synced piece by piece: a sync of
+    /// records meanwhile waits for one piece, not for all.
+    fn zero_fill(&self, start: u64, end: u64) -> Result<()> {
         self.file.allocate(start, end - start)?;
-        self.write_zeros(start..end)
+        let mut at = start;
+        while at < end {
+            let piece = at..end.min(at + SYNC_BYTES);
+            at = piece.end;
+            self.write_zeros(piece)?;
+            if at < end {
+                self.file.sync_data()?;
+            }
+        }
+        Ok(())
     }
 
     /// Overwrites slots with zeros and makes them, and all that was logged before, durable.

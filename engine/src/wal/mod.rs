@@ -14,7 +14,8 @@
 //!   space" answers come before the first byte.
 //! - Space is reused only after [`Appender::release`]: the caller proves that no superblock needs it.
 //! - The file is zero-filled and synced before records go to a new part of it, so that a sync of records
-//!   changes no metadata of the file system.
+//!   changes no metadata of the file system. This is done ahead, without the writer lock ([`Appender::begin_growth`]);
+//!   a write waits for it only if it needs the new part before that is there.
 //! - The first failed write or sync makes the log fail for ever: what reached the disk is unknown, and
 //!   asking the kernel again would tell a lie.
 //! - After a sync, the next group begins with a Sync record that says how far the log was durable. By that

@@ -82,6 +82,28 @@ impl Ring {
         }
     }
 
+    /// Records that fit before the ring would wrap or the file grow.
+    pub(super) fn records_ahead(&self) -> u64 {
+        if self.wrapped { 0 } else { self.slots_ahead(self.end) }
+    }
+
+    /// Where the file should end soon: when three quarters of it are behind the head and a wrap would not pay.
+    pub(super) fn growth_ahead(&self) -> Option<u64> {
+        let near_the_end = self.head - RING_START >= (self.end - RING_START) / 4 * 3;
+        let due = !self.wrapped && near_the_end && !self.wrap_pays() && self.end < self.end_max;
+        due.then(|| self.doubled(self.end))
+    }
+
+    /// Wrapping pays if it gains half a ring or more; a small file that wraps into a little free space would have to
+    /// wait for a checkpoint soon, where growth is still possible.
+    fn wrap_pays(&self) -> bool {
+        self.slots_behind() * SLOT >= (self.end - RING_START) / 2
+    }
+
+    fn doubled(&self, end: u64) -> u64 {
+        (RING_START + (end - RING_START) * 2).min(self.end_max)
+    }
+
     /// Slots from the head to the end of the file, less the last.
     fn slots_ahead(&self, end: u64) -> u64 {
         (end - self.head) / SLOT - 1
@@ -110,15 +132,12 @@ impl Ring {
     /// What it takes to log `records` more.
     pub(super) fn plan(&self, records: u64) -> Plan {
         let fits = records <= self.slots_free(self.end);
-        // Wrapping pays if it gains half a ring or more; a small file that wraps into a little free
-        // space would have to wait for a checkpoint soon, where growth is still possible.
-        let wrap_pays = self.slots_behind() * SLOT >= (self.end - RING_START) / 2;
-        if self.wrapped || records <= self.slots_ahead(self.end) || (fits && wrap_pays) {
+        if self.wrapped || records <= self.slots_ahead(self.end) || (fits && self.wrap_pays()) {
             return if fits { Plan::Fits } else { Plan::Full };
         }
         let mut end = self.end;
         while end < self.end_max && records > self.slots_ahead(end) {
-            end = (RING_START + (end - RING_START) * 2).min(self.end_max);
+            end = self.doubled(end);
         }
         if end > self.end && records <= self.slots_free(end) {
             Plan::Grow { end, fits_without: fits }
@@ -213,6 +232,24 @@ mod tests {
         assert_eq!(ring.plan(200), Plan::Full);
         assert!(ring.release(RING_START + 40 * SLOT));
         assert_eq!(ring.plan(4), Plan::Fits);
+    }
+
+    #[test]
+    fn asks_for_growth_before_it_must() {
+        let mut ring = Ring::new(END, RING_START + 3 * RING);
+        advanced(&mut ring, 47);
+        assert_eq!(ring.growth_ahead(), None, "not yet three quarters");
+        advanced(&mut ring, 1);
+        assert_eq!(ring.growth_ahead(), Some(RING_START + 2 * RING));
+        let mut released = ring;
+        assert!(released.release(RING_START + 40 * SLOT));
+        assert_eq!(released.growth_ahead(), None, "a wrap pays");
+        ring.set_end(RING_START + 2 * RING);
+        advanced(&mut ring, 60);
+        assert_eq!(ring.growth_ahead(), Some(RING_START + 3 * RING), "no further than it may");
+        ring.set_end(RING_START + 3 * RING);
+        advanced(&mut ring, 60);
+        assert_eq!(ring.growth_ahead(), None, "as large as it may be");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Random histories, power cuts and bit flips against a model are in `model_tests.rs`.
 
 mod batches;
+mod growth;
 mod resume;
 
 use std::fs::{self, File};
