@@ -86,7 +86,7 @@ impl Parts {
             let (send, receive) = std::sync::mpsc::sync_channel::<Vec<Pair>>(4);
             scope.spawn(move || {
                 for mut part in self.0 {
-                    part.sort_unstable_by(Pair::compare);
+                    sort(&mut part);
                     part.dedup_by(|a, b| a.compare(b) == Order::Equal);
                     if send.send(part).is_err() {
                         // The taker has failed and tells why.
@@ -96,6 +96,14 @@ impl Parts {
             });
             receive.into_iter().try_for_each(&mut take)
         })
+    }
+}
+
+/// Sorts pairs. By hash alone first: comparing one word needs no branch, and few pairs share one.
+fn sort(pairs: &mut [Pair]) {
+    pairs.sort_unstable_by_key(|pair| pair.order);
+    for same in pairs.chunk_by_mut(|a, b| a.order == b.order).filter(|same| same.len() > 1) {
+        same.sort_unstable_by(Pair::compare);
     }
 }
 
