@@ -60,7 +60,7 @@ pub(crate) fn load_empty(
     })?;
     publish(state, checkpointer, &placed, counts);
     for pair in left_over {
-        state.writer.apply(Operation::Insert(pair.key, pair.value))?;
+        state.writer.apply_checked(Operation::Insert(pair.key, pair.value))?;
     }
     Ok(())
 }
@@ -239,7 +239,7 @@ pub(crate) fn load_into(
         .map_err(LoadError::Refused)?;
     parts.for_each_sorted(|part| {
         for pair in &part {
-            state.writer.apply(Operation::Insert(pair.key, pair.value))?;
+            state.writer.apply_checked(Operation::Insert(pair.key, pair.value))?;
         }
         step(part.len() as u64);
         Ok(())

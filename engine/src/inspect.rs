@@ -87,7 +87,7 @@ impl Store {
         let engine = self.engine();
         engine.shared.check_open()?;
         crate::transaction::check_not_nested(engine)?;
-        if engine.shared.checksums.is_some() {
+        if engine.shared.verify_reads {
             // Checks the pages on the way, as every read does then.
             self.contains_key(key)?;
         }
@@ -220,6 +220,11 @@ impl Store {
         let pages = &state.writer.pages;
         let mask = ((1_u64 << engine.shared.tables.depth()) - 1) as u32;
         let index = (position as u32).reverse_bits() & mask;
+        if let Err(error) = pages.check_chain(index) {
+            // How far the bucket reaches is not known: this slot of the directory is passed over.
+            text.extend_from_slice(format!("directory slot {index:#x}: {error}\n").as_bytes());
+            return Ok(position + ((1 << 32) >> engine.shared.tables.depth()));
+        }
         let mut lines = String::new();
         let (prefix, local_depth) = bucket_place(pages.bucket(pages.bucket_at(index)));
         for link in pages.chain(index) {

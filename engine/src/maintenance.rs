@@ -203,6 +203,8 @@ impl Store {
             let bits = (position as u32).reverse_bits();
             let index = bits & ((1_u64 << engine.shared.tables.depth()) - 1) as u32;
             engine.reserve_pages(&state, STEP_PAGES)?;
+            // Nothing has changed yet, so a damaged page leaves the store as it is.
+            state.writer.pages.check_chain(index)?;
             sum += engine.fail_on_error(step(&mut state, index))?;
             // The bucket may have grown by a merge or shrunk by a split: go on behind what it covers now.
             let index = bits & ((1_u64 << engine.shared.tables.depth()) - 1) as u32;

@@ -98,7 +98,8 @@ impl OpenOptions {
         self
     }
 
-    /// Checks the checksum of each sealed page that a read touches. Default: no.
+    /// Checks the checksum of each sealed page that a read touches. Default: no. Writes check bucket pages in any case
+    /// before they change them, and refuse with [`Error::Corrupt`](crate::Error::Corrupt): a damaged page is never written again as a sound one.
     pub fn verify_reads(mut self, verify: bool) -> Self {
         self.verify_reads = verify;
         self

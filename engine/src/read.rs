@@ -30,7 +30,7 @@ impl<V: View<PAGE_WORDS> + SetView> Reader<'_, V> {
 
     #[inline]
     fn lookup(&self, key: E, hash: KeyHash) -> Result<Answer> {
-        if self.shared.checksums.is_some() {
+        if self.shared.verify_reads {
             self.check_chain(hash)?;
         }
         lookup::lookup(&self.view, key, hash).map_err(|fault| self.lookup_fault(fault))

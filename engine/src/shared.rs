@@ -30,8 +30,11 @@ pub(crate) struct Shared {
     pub(crate) tables: LiveTables,
     pub(crate) seed: HashSeed,
     pub(crate) counters: Counters,
-    /// Checksums of the file's pages, if reads are to check them.
-    pub(crate) checksums: Option<Checksums>,
+    /// Checksums of the file's pages.
+    pub(crate) checksums: Checksums,
+    /// Reads check each page that they touch. Writes do in any case: a damaged page that is copied and written again
+    /// would have a checksum that fits.
+    pub(crate) verify_reads: bool,
     state: AtomicU8,
     failure: OnceLock<String>,
 }
@@ -55,7 +58,7 @@ impl Shared {
         regions: Regions,
         tables: LiveTables,
         seed: HashSeed,
-        checksums: Option<Checksums>,
+        (checksums, verify_reads): (Checksums, bool),
     ) -> Self {
         Self {
             path,
@@ -65,6 +68,7 @@ impl Shared {
             seed,
             counters: Counters::default(),
             checksums,
+            verify_reads,
             state: AtomicU8::new(OPEN),
             failure: OnceLock::new(),
         }
@@ -124,7 +128,7 @@ impl std::fmt::Debug for Shared {
     }
 }
 
-/// What each page of the file must sum up to, by page number: for reads that check what they touch.
+/// What each page of the file must sum up to, by page number.
 #[derive(Debug)]
 pub(crate) struct Checksums {
     buckets: SlotArray,
@@ -159,19 +163,20 @@ impl Checksums {
 }
 
 impl Shared {
-    /// Notes the checksum of a page of the file, if reads are to check it.
+    /// Notes the checksum of a page of the file.
     pub(crate) fn note_checksum(&self, space: Space, page: u32, checksum: u32) {
-        if let Some(checksums) = &self.checksums {
-            checksums.note(space, page, checksum);
-        }
+        self.checksums.note(space, page, checksum);
     }
 
     /// `Corrupt` if reads are to check pages and this bucket page is not what was written.
     pub(crate) fn check_bucket(&self, number: u32) -> Result<()> {
-        let sound = self.checksums.as_ref().is_none_or(|checksums| {
-            checksums.is_sound(Space::Buckets, number, self.regions.buckets.page(number))
-        });
-        if sound {
+        if self.verify_reads { self.check_bucket_for_change(number) } else { Ok(()) }
+    }
+
+    /// `Corrupt` if this bucket page is not what was written.
+    pub(crate) fn check_bucket_for_change(&self, number: u32) -> Result<()> {
+        let page = self.regions.buckets.page(number);
+        if self.checksums.is_sound(Space::Buckets, number, page) {
             return Ok(());
         }
         Err(self.corrupt(format!("bucket page {number}: wrong checksum")))
@@ -180,10 +185,7 @@ impl Shared {
     /// A value page, unless reads are to check pages and it is not what was written.
     fn value_page(&self, number: u32) -> Option<&Page> {
         let page = (number != 0).then(|| self.regions.values.page(number))?;
-        let sound = self
-            .checksums
-            .as_ref()
-            .is_none_or(|checksums| checksums.is_sound(Space::Values, number, page));
+        let sound = !self.verify_reads || self.checksums.is_sound(Space::Values, number, page);
         sound.then_some(page)
     }
 }

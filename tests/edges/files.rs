@@ -400,3 +400,49 @@ fn a_scan_of_buckets_that_claim_a_wrong_place_ends() {
         assert!(store.verify().is_ok_and(|report| !report.problems.is_empty()));
     }
 }
+
+/// A page that was copied, changed and written again used to get a checksum that fitted its damage.
+#[test]
+fn a_damaged_page_is_not_changed_and_not_sealed_again() {
+    let (scratch, model) = closed();
+    let mut patched = 0;
+    patch(&scratch.data(), |bytes| {
+        let pages = bytes.chunks_exact_mut(PAGE_BYTES);
+        let bucket = |page: &&mut [u8]| page[..2] == (PageKind::Bucket as u16).to_le_bytes();
+        if let Some(page) = pages.filter(bucket).max_by_key(|page| page[32]) {
+            // Of the first value of a live entry: nothing but a checksum can tell.
+            let position = page[64..126].iter().position(|&tag| tag != 0).unwrap();
+            page[128 + position * 64 + 20] ^= 0x10;
+            patched += 1;
+        }
+    });
+    assert_eq!(patched, 1);
+    let store = buffered().open(scratch.data()).unwrap();
+    let mut refused = 0;
+    for key in 0..2_000_u64 {
+        match store.insert(key, key) {
+            Ok(_) => assert!(store.get(key).unwrap().contains(E::from(key))),
+            Err(Error::Corrupt { .. }) => refused += 1,
+            Err(other) => panic!("{other}"),
+        }
+    }
+    assert!(refused > 0 && refused < 2_000, "{refused} refused");
+    let deleted = store.batch_delete(&model.keys().map(E::from_u128).collect::<Vec<_>>());
+    assert!(matches!(deleted, Err(Error::Corrupt { .. })), "{deleted:?}");
+    assert!(matches!(store.merge(), Err(Error::Corrupt { .. })));
+    store
+        .insert_with(7_u64, 7_u64, cidstore::Durability::Immediate)
+        .map(drop)
+        .or_else(|error| if matches!(error, Error::Corrupt { .. }) { Ok(()) } else { Err(error) })
+        .unwrap();
+    let mut dump = Vec::new();
+    store.debug_dump(&mut dump).unwrap();
+    assert!(String::from_utf8(dump).unwrap().contains("wrong checksum"));
+    store.close().unwrap();
+    let store = buffered().open(scratch.data()).unwrap();
+    let report = store.verify().unwrap();
+    assert!(
+        report.problems.iter().any(|problem| problem.place.contains("bucket page")),
+        "{report:?}"
+    );
+}

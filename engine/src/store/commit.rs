@@ -359,6 +359,10 @@ impl Engine {
                 return Err(NotYet::NeedsCheckpoint(Error::NoSpace { path, detail }));
             }
         }
+        for operation in operations() {
+            state.writer.check(operation)?;
+        }
+        let pages = &mut state.writer.pages;
         let slack = if inserts > 0 { DELETE_SLACK_PAGES } else { 0 };
         // Copies of the pages that are changed, and what splits add. A good hash fills all buckets at about
         // the same time, so a few inserts can split as many buckets; only after that a split takes 31 more.

@@ -17,7 +17,7 @@ use crate::checkpoint::Checkpointer;
 use crate::error::{Error, Result};
 use crate::io::{Disk, DiskFile, OpenMode, PathKind};
 use crate::options::Settings;
-use crate::shared::Shared;
+use crate::shared::{Checksums, Shared};
 use crate::space::layout::{FileLayout, Regions};
 use crate::space::region::Region;
 use crate::table::LiveTables;
@@ -77,7 +77,8 @@ fn build(disk: &dyn Disk, path: &Path, settings: &Settings) -> Result<()> {
     superblock.created_nanos = disk.now_nanos();
     superblock.flags = FLAG_CLEAN;
     let tables = LiveTables::reserve().map_err(map_error)?;
-    let shared = Shared::new(path.into(), file, regions, tables, superblock.hash_seed, None);
+    let checks = (Checksums::reserve().map_err(map_error)?, false);
+    let shared = Shared::new(path.into(), file, regions, tables, superblock.hash_seed, checks);
     let mut checkpointer = Checkpointer {
         shared: Arc::new(shared),
         files: Arc::new(Mutex::new(files)),

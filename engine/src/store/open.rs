@@ -136,11 +136,10 @@ fn load(
     let Superblocks { newest, older } = superblocks;
     let segments = |space| newest.segments(space);
     let mut files = FileLayout::from_segments(segments, settings.max_bytes, &*file, &regions)?;
-    let checksums =
-        settings.verify_reads.then(Checksums::reserve).transpose().map_err(map_error)?;
+    let checks = (Checksums::reserve().map_err(map_error)?, settings.verify_reads);
     let seed = newest.hash_seed;
     let shared =
-        Arc::new(Shared::new(path.into(), Arc::clone(&file), regions, tables, seed, checksums));
+        Arc::new(Shared::new(path.into(), Arc::clone(&file), regions, tables, seed, checks));
     let shadows = load_shadows(&shared, &newest, &files)?;
     let mut depth_counts = [0; MAX_DEPTH as usize + 1];
     let mut numbers = [Vec::new(), Vec::new()];
@@ -442,10 +441,10 @@ fn replay(writer: &mut Writer, log: &Wal, start: ScanStart) -> Result<ScanEnd> {
         if ahead.len() <= APPLY_AHEAD {
             return Ok(());
         }
-        ahead.pop_front().map_or(Ok(0), |operation| writer.apply(operation)).map(drop)
+        ahead.pop_front().map_or(Ok(()), |operation| writer.apply_checked(operation).map(drop))
     })?;
     for operation in ahead {
-        writer.apply(operation)?;
+        writer.apply_checked(operation)?;
     }
     tracing::info!(end.operations, end.lsn, end.batch_dropped, "replayed the log");
     Ok(end)

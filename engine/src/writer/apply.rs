@@ -31,6 +31,13 @@ pub(crate) enum Operation {
     DeleteKey(E),
 }
 
+impl Operation {
+    fn key(&self) -> E {
+        let (Self::Insert(key, _) | Self::DeleteValue(key, _) | Self::DeleteKey(key)) = *self;
+        key
+    }
+}
+
 /// The writer: pages, extents, counters.
 #[derive(Debug)]
 pub(crate) struct Writer {
@@ -55,10 +62,22 @@ impl Writer {
 
     /// Asks for the memory that an operation will touch first: a batch does so a few operations ahead.
     pub(crate) fn prefetch(&self, operation: &Operation) {
-        let (Operation::Insert(key, _)
-        | Operation::DeleteValue(key, _)
-        | Operation::DeleteKey(key)) = operation;
-        lookup::prefetch(&self.shared().view(), self.shared().seed.hash(*key));
+        lookup::prefetch(&self.shared().view(), self.shared().seed.hash(operation.key()));
+    }
+
+    /// Looks whether the bucket that an operation will change is what was written: what is in the log must be applied.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt`, naming the page.
+    pub(crate) fn check(&self, operation: &Operation) -> Result<()> {
+        self.pages.check_chain(self.index_of(self.shared().seed.hash(operation.key())))
+    }
+
+    /// [`check`](Self::check), then [`apply`](Self::apply).
+    pub(crate) fn apply_checked(&mut self, operation: Operation) -> Result<u64> {
+        self.check(&operation)?;
+        self.apply(operation)
     }
 
     /// Applies one operation; answers how many pairs came or went.

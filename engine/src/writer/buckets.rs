@@ -71,6 +71,17 @@ impl Pages {
         .take(bound)
     }
 
+    /// Looks whether the pages at a directory index are what was written, before they are copied, taken apart or
+    /// asked for their place. Pages in the pool are.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt`, naming the page.
+    pub(crate) fn check_chain(&self, index: u32) -> Result<()> {
+        let mut pages = self.chain(index).map(|link| self.link_page(link));
+        pages.try_for_each(|page| self.shared.check_bucket_for_change(page))
+    }
+
     /// Finds a key in the chain at a directory index.
     pub(crate) fn find(&self, index: u32, key: E, hash: KeyHash) -> Result<Option<Place>> {
         for link in self.chain(index) {
@@ -246,6 +257,7 @@ impl Pages {
         }
         let buddy_prefix = prefix ^ 1 << (local_depth - 1);
         let buddy = self.bucket_at(buddy_prefix);
+        self.check_chain(buddy_prefix)?;
         let (_, buddy_depth) = bucket_place(self.bucket(buddy));
         let used = |page: &Page| {
             let overflow = page[bucket::OVERFLOW_WORD].load(Ordering::Relaxed) as u32;

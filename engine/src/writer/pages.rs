@@ -235,7 +235,7 @@ impl Pages {
     }
 
     /// Copies pages of the file at and beyond `limit` to the pool, so that the next checkpoint writes them to the
-    /// first free pages. At most [`MOVE_PAGES`] at once; answers whether there was any.
+    /// first free pages. At most [`MOVE_PAGES`] at once; answers whether there was any. A damaged page stays where it is.
     pub(crate) fn move_beyond(&mut self, space: Space, limit: u32) -> bool {
         let shared = Arc::clone(&self.shared);
         self.files().pages_mut(space).start_over();
@@ -254,7 +254,8 @@ impl Pages {
             return !beyond.is_empty();
         }
         for index in 0..1_u32 << shared.tables.depth() {
-            if moved < MOVE_PAGES && is_beyond(self.bucket_at(index)) {
+            let is_sound = |pages: &Self| pages.check_chain(index).is_ok();
+            if moved < MOVE_PAGES && is_beyond(self.bucket_at(index)) && is_sound(self) {
                 self.bucket_for_change(index);
                 moved += 1;
             }
@@ -262,7 +263,10 @@ impl Pages {
         let beyond: Vec<u32> = self
             .overflow_numbers
             .in_use()
-            .filter(|&number| is_beyond(self.overflow_page(number)))
+            .map(|number| (number, self.overflow_page(number)))
+            .filter(|&(_, page)| is_beyond(page))
+            .filter(|&(_, page)| self.shared.check_bucket_for_change(page).is_ok())
+            .map(|(number, _)| number)
             .take(MOVE_PAGES)
             .collect();
         for &number in &beyond {
