@@ -18,6 +18,10 @@ use crate::pages;
 /// Version of the conventions by which objects are named.
 const ENCODING_VERSION: &str = "1.0.0";
 
+/// Group of the parts of `pages`. Its name comes before that one in the alphabet: h5repack copies in this order, and
+/// copies a virtual dataset through parts that must be there by then.
+const SEGMENTS: &str = "file_segments";
+
 /// Links of a group, in the order in which they are written.
 type Links = Vec<(String, Address)>;
 
@@ -164,7 +168,7 @@ impl<'a> Tree<'a> {
                 contiguous(segment, page).expecting_attributes()
             } else {
                 let segments = self.place_segments(segments, page);
-                group.link("segments", segments);
+                group.link(SEGMENTS, segments);
                 Object::dataset(elements, page).virtual_dataset(heap, index as u32 + 1)
             };
             encoding(&mut pages, "pages");
@@ -193,7 +197,7 @@ impl<'a> Tree<'a> {
     /// The datasets that a virtual one is made of.
     fn place_segments(&mut self, segments: &[Segment], page: Address) -> Address {
         let mut group = Object::group();
-        encoding(&mut group, "segments");
+        encoding(&mut group, "file-segments");
         for (index, &segment) in segments.iter().enumerate() {
             let at = self.place(&contiguous(segment, page).finish());
             group.link(&segment_name(index), at);
@@ -314,7 +318,7 @@ fn parts(group: &str, segments: &[Segment]) -> Vec<Part> {
     let mut first = 0;
     let part = |(index, segment): (usize, &Segment)| {
         let elements = u64::from(segment.page_count);
-        let source = format!("/{group}/segments/{}", segment_name(index));
+        let source = format!("/{group}/{SEGMENTS}/{}", segment_name(index));
         let part = Part { source, first, elements };
         first += elements;
         part
