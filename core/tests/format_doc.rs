@@ -24,6 +24,7 @@ use cidstore_core::layout::value::{
     EXTENT_CAPACITIES, ExtentHeader, ExtentsHeader, INNER_CHILDREN, InnerHeader, InnerPage,
     LEAF_VALUES, LeafHeader, LeafPage, SMALL_SET_MAX,
 };
+use cidstore_core::layout::view::{VIEW_HEADER_BYTES, VIEW_OFFSET, ViewFrame};
 use cidstore_core::layout::{NO_PAGE, PAGE_BYTES, PageKind};
 use cidstore_core::sethash::mix;
 use zerocopy::FromZeros;
@@ -212,6 +213,7 @@ fn structures() -> Vec<Structure> {
         structure!(LogHeader { magic, format_version, reserved, file_id, reserved_tail, checksum }),
         structure!(Record { version_op, flags, reserved, checksum, lsn, time, key, value }),
         structure!(HybridTime { nanos, seq, shard }),
+        structure!(ViewFrame { magic, body_bytes, checksum, file_bytes, roots, reserved }),
     ]
 }
 
@@ -266,6 +268,8 @@ fn every_constant_is_told() {
         ("RECORD_BYTES", RECORD_BYTES as u128),
         ("RING_START", RING_START.into()),
         ("LOG_FORMAT_VERSION", LOG_FORMAT_VERSION.into()),
+        ("VIEW_OFFSET", VIEW_OFFSET.into()),
+        ("VIEW_HEADER_BYTES", VIEW_HEADER_BYTES as u128),
     ]));
     assert_eq!(codes("constant", "value"), expected);
 }

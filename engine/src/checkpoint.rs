@@ -8,8 +8,11 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cidstore_core::crc::page_checksum;
-use cidstore_core::layout::superblock::{FLAG_CLEAN, SUPERBLOCK_OFFSETS, Superblock};
+use cidstore_core::layout::superblock::{
+    FLAG_CLEAN, SEGMENTS_START, SUPERBLOCK_OFFSETS, Segment, Superblock,
+};
 use cidstore_core::layout::table::{Space, TableKind, TableSlot};
+use cidstore_core::layout::view::{FileDescription, VIEW_FRAME_BYTES, VIEW_OFFSET};
 use cidstore_core::layout::{PAGE_BYTES, PAGE_WORDS};
 use cidstore_core::protocol::bucket_seal;
 use zerocopy::IntoBytes;
@@ -21,6 +24,7 @@ use crate::space::HUGE_PAGES;
 use crate::space::layout::FileLayout;
 use crate::space::region::Region;
 use crate::table::shadow::{ShadowTable, TableFile};
+use crate::view::{self, NextView, ViewKeeper};
 use crate::writer::cut::{Cut, CutPage, WrittenPage};
 
 /// Pages written with one call: a huge page. A file system that has large folios (ext4, XFS, Btrfs) then keeps such a
@@ -42,6 +46,10 @@ pub(crate) struct Checkpointer {
     pub(crate) older: Superblock,
     /// Table pages that were replaced, with the generation whose superblock no longer names them.
     pub(crate) retired_tables: Vec<(u32, u64)>,
+    /// The file in another format.
+    pub(crate) view: ViewKeeper,
+    /// Buckets of the newest cut.
+    pub(crate) bucket_count: u64,
 }
 
 /// The pages of a cut as they lie in the file now.
@@ -156,25 +164,30 @@ impl Checkpointer {
         }
     }
 
-    /// True if a table has slots that no superblock names yet: a bulk load sets them without a cut.
+    /// True if a table has slots that no superblock names yet (a bulk load sets them without a cut), or the view is to be
+    /// written for another reason than a cut.
     pub(crate) fn has_changed_tables(&self) -> bool {
-        self.shadows.iter().any(ShadowTable::is_changed)
+        self.view.is_stale() || self.shadows.iter().any(ShadowTable::is_changed)
     }
 
     /// Lets the next checkpoint bring table nodes forward that lie beyond the room that they need. Answers whether there
     /// was any.
     pub(crate) fn move_tables(&mut self) -> bool {
         let nodes: usize = self.shadows.iter().map(|table| table.node_pages().count()).sum();
-        let limit = (nodes + nodes / 8) as u32 + TABLE_PAGES_SPARE;
+        let limit = (nodes + nodes / 8) as u32 + TABLE_PAGES_SPARE + self.view.pages_needed();
         let moves = self.shadows.iter_mut().map(|table| table.move_beyond(limit));
         let moved = moves.fold(false, |any, moved| any | moved);
-        self.files().pages_mut(Space::Tables).start_over();
-        moved
+        let files = Arc::clone(&self.files);
+        let mut files = files.lock().unwrap_or_else(PoisonError::into_inner);
+        files.pages_mut(Space::Tables).start_over();
+        self.view.move_beyond(limit, &files) || moved
     }
 
     /// Writes the changed table nodes and a superblock that names everything, with the syncs around it.
     pub(crate) fn write_superblock(&mut self, next: Superblock) -> Result<()> {
         let mut next = next;
+        // Set again when it is published; the view tells it before.
+        next.checkpoint_number = self.newest.checkpoint_number + 1;
         let file = Arc::clone(self.file());
         for kind in TableKind::ALL {
             let mut file = ShadowFile { file: &*file, files: &self.files, retired: Vec::new() };
@@ -183,29 +196,88 @@ impl Checkpointer {
             let retired = file.retired;
             self.retired_tables.extend(retired.into_iter().map(|page| (page, next.generation)));
         }
+        let view = self.write_view(&mut next)?;
         self.file().sync_data()?;
-        self.publish(next)
+        self.publish(next, view)
     }
 
-    /// Writes a superblock whose pages are all on disk. It becomes the newest.
-    fn publish(&mut self, mut next: Superblock) -> Result<()> {
-        next.checkpoint_number = self.newest.checkpoint_number + 1;
-        next.previous_checksum = self.newest.checksum;
+    /// Writes the body of a view that shows `next`; answers the header that will lead to it, if it is to change. Sets the
+    /// segments of `next`.
+    ///
+    /// Without room for a body the file has no view for a while: that is nothing to fail for.
+    fn write_view(&mut self, next: &mut Superblock) -> Result<Option<NextView>> {
+        let Some(view) = self.view.view() else { return Ok(self.view.without_view()) };
+        let mut run = self.view.take_prepared();
+        loop {
+            let segments = self.describe_segments(next)?;
+            let place = self.files().place_of(Space::Tables, run.start);
+            // Before there is a place, any will do to learn the length.
+            let offset = place.filter(|_| !run.is_empty()).map_or(SEGMENTS_START, |(at, _)| at);
+            let description = FileDescription {
+                superblock: next,
+                segments: segments.each_ref().map(Vec::as_slice),
+                bucket_count: self.bucket_count,
+                leaves: self.shadows.each_ref().map(ShadowTable::leaves),
+                directory: self.shadows[TableKind::Directory as usize].slots(),
+            };
+            let bytes = view.emit(&description, offset + VIEW_FRAME_BYTES as u64);
+            let pages = view::pages_for(bytes.body.len());
+            let mut files = self.files();
+            if pages as usize <= run.len() {
+                let unused = run.start + pages..run.end;
+                unused.for_each(|page| files.pages_mut(Space::Tables).release(page));
+                drop(files);
+                view::write_body(&**self.file(), offset, next, &bytes)?;
+                let run = run.start..run.start + pages;
+                return Ok(Some(NextView { header: bytes.header, run }));
+            }
+            run.for_each(|page| files.pages_mut(Space::Tables).release(page));
+            let (file, regions) = (&**self.file(), &self.shared.regions);
+            match files.take_adjacent_or_grow(Space::Tables, pages, file, regions) {
+                // If the file grew for it, the body may be longer now: it is made again either way.
+                Ok(taken) => run = taken,
+                Err(error @ Error::NoSpace { .. }) => {
+                    drop(files);
+                    tracing::warn!(%error, "no room for the view of the file");
+                    return Ok(self.view.without_view());
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Sets the segments and the length of the file in a superblock; answers the segments.
+    fn describe_segments(&self, next: &mut Superblock) -> Result<[Vec<Segment>; 3]> {
         let (segments, end) = {
             let files = self.files();
             (Space::ALL.map(|space| files.segments(space)), files.end())
         };
         next.file_bytes = end;
-        next.set_segments([&segments[0], &segments[1], &segments[2]]).map_err(|too_many| {
+        next.set_segments(segments.each_ref().map(Vec::as_slice)).map_err(|too_many| {
             Error::NoSpace {
                 path: self.shared.path.clone(),
                 detail: format!("the file has {} segments, more than it can list", too_many.count),
             }
         })?;
+        Ok(segments)
+    }
+
+    /// Writes a superblock whose pages are all on disk, and the header of the view that shows it. It becomes the newest.
+    fn publish(&mut self, mut next: Superblock, view: Option<NextView>) -> Result<()> {
+        next.checkpoint_number = self.newest.checkpoint_number + 1;
+        next.previous_checksum = self.newest.checksum;
+        self.describe_segments(&mut next)?;
         next.seal();
         let slot = (next.checkpoint_number & 1) as usize;
         self.file().write_at(SUPERBLOCK_OFFSETS[slot], next.as_bytes())?;
+        if let Some(view) = &view {
+            self.file().write_at(VIEW_OFFSET, &view.header)?;
+        }
         self.file().sync_data()?;
+        if let Some(view) = view {
+            let files = Arc::clone(&self.files);
+            self.view.published(view, &mut files.lock().unwrap_or_else(PoisonError::into_inner));
+        }
         self.older = std::mem::replace(&mut self.newest, next);
         self.free_tables();
         Ok(())
@@ -243,7 +315,21 @@ impl Checkpointer {
     pub(crate) fn rewrite(&mut self, change: impl FnOnce(&mut Superblock)) -> Result<()> {
         let mut next = self.newest;
         change(&mut next);
-        self.publish(next)
+        self.publish(next, None)
+    }
+
+    /// As [`rewrite`](Self::rewrite) without a change, with a view of the file as it is now.
+    pub(crate) fn rewrite_with_view(&mut self) -> Result<()> {
+        let mut next = self.newest;
+        next.checkpoint_number += 1;
+        let view = self.write_view(&mut next)?;
+        self.file().sync_data()?;
+        self.publish(next, view)
+    }
+
+    /// Writes the view if the one on disk does not show the newest superblock, before anything overwrites what it shows.
+    pub(crate) fn refresh_view(&mut self) -> Result<()> {
+        if self.view.is_stale() { self.rewrite_with_view() } else { Ok(()) }
     }
 }
 

@@ -6,7 +6,7 @@
 //!
 //! [`error`], `options`, `values`; [`io`] (every byte passes it), `space` (where pages live), `table` (which page is
 //! whose), `valueset` (large sets), `wal` (the log); `shared` (what readers see), `read`; `writer` (changes to
-//! pages), `checkpoint` (pages to disk), `store` (the parts together); then the public face: `handle`,
+//! pages), [`view`] (the file in another format), `checkpoint` (pages to disk), `store` (the parts together); then the public face: `handle`,
 //! `files`, `guard`, `scan`, `transaction`, `bulk`, `maintenance`, `inspect`.
 
 #[cfg(not(all(unix, target_pointer_width = "64", target_endian = "little")))]
@@ -26,6 +26,7 @@ mod store;
 mod table;
 mod values;
 mod valueset;
+pub mod view;
 mod wal;
 mod writer;
 

@@ -1,11 +1,13 @@
 //! How a store is opened: options, their ranges, their defaults.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use cidstore_core::layout::PAGE_BYTES;
 
 use crate::error::{Error, Result};
+use crate::view::{FileView, default_view};
 
 /// Log bytes of a store unless told otherwise.
 pub(crate) const WAL_BYTES_DEFAULT: u64 = 256 << 20;
@@ -47,6 +49,7 @@ pub struct OpenOptions {
     durability: Durability,
     verify_reads: bool,
     max_bytes: Option<u64>,
+    view: Option<Arc<dyn FileView>>,
 }
 
 impl Default for OpenOptions {
@@ -59,6 +62,7 @@ impl Default for OpenOptions {
             durability: Durability::default(),
             verify_reads: false,
             max_bytes: None,
+            view: default_view(),
         }
     }
 }
@@ -112,6 +116,14 @@ impl OpenOptions {
         self
     }
 
+    /// In which other format the file describes itself; `None` for no other. Default: HDF5, if the feature `hdf5` is on.
+    ///
+    /// A file that is opened without a view that it has had loses it; one can be added at any time.
+    pub fn view(mut self, view: Option<Arc<dyn FileView>>) -> Self {
+        self.view = view;
+        self
+    }
+
     /// Checks all options against their ranges.
     pub(crate) fn settings(&self, path: &Path) -> Result<Settings> {
         check("wal_bytes", self.wal_bytes, WAL_BYTES_MIN, WAL_BYTES_MAX)?;
@@ -134,6 +146,7 @@ impl OpenOptions {
             durability: self.durability,
             verify_reads: self.verify_reads,
             max_bytes,
+            view: self.view.clone(),
         })
     }
 }
@@ -148,6 +161,7 @@ pub(crate) struct Settings {
     pub(crate) durability: Durability,
     pub(crate) verify_reads: bool,
     pub(crate) max_bytes: u64,
+    pub(crate) view: Option<Arc<dyn FileView>>,
 }
 
 fn check(option: &'static str, bytes: u64, min: u64, max: u64) -> Result<()> {

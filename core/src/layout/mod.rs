@@ -11,6 +11,7 @@ pub mod record;
 pub mod superblock;
 pub mod table;
 pub mod value;
+pub mod view;
 
 /// Size of a page, in bytes.
 pub const PAGE_BYTES: usize = 4096;

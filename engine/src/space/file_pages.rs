@@ -95,6 +95,19 @@ impl FilePages {
         Some(start..end)
     }
 
+    /// The first run of exactly this many free pages within a range.
+    pub(crate) fn find_run(&self, within: Range<u32>, pages: u32) -> Option<Range<u32>> {
+        let mut start = within.start.max(1);
+        while let Some(first) = self.find_free(start).filter(|&first| first < within.end) {
+            let wanted = first..first.checked_add(pages)?;
+            match wanted.clone().take_while(|&page| page < within.end).find(|&p| self.is_taken(p)) {
+                Some(taken) => start = taken + 1,
+                None => return (wanted.end <= within.end).then_some(wanted),
+            }
+        }
+        None
+    }
+
     /// Lets the next search begin at the front: for moving pages towards it.
     pub(crate) fn start_over(&mut self) {
         self.next = 0;

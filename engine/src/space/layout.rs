@@ -286,6 +286,56 @@ impl FileLayout {
         end.map_or(SEGMENTS_START, |page| page as u64 * PAGE_BYTES as u64)
     }
 
+    /// The page of a space that begins at this offset of the file.
+    pub(crate) fn page_at(&self, space: Space, offset: u64) -> Option<u32> {
+        let file_page = u32::try_from(offset / PAGE_BYTES as u64).ok()?;
+        let segments = &self.spaces[space as usize].segments;
+        let holds = |placed: &&Placed| {
+            let first = placed.segment.first_file_page;
+            (first..first + placed.segment.page_count).contains(&file_page)
+        };
+        let placed = segments.iter().find(holds).filter(|_| offset % PAGE_BYTES as u64 == 0)?;
+        Some(placed.first_page + (file_page - placed.segment.first_file_page))
+    }
+
+    /// The first run of exactly this many free pages that are neighbours in the file as well.
+    pub(crate) fn find_adjacent(&self, space: Space, pages: u32) -> Option<Range<u32>> {
+        let part = &self.spaces[space as usize];
+        part.segments.iter().find_map(|placed| {
+            let end = placed.first_page + placed.segment.page_count;
+            part.pages.find_run(placed.first_page..end, pages)
+        })
+    }
+
+    /// Takes what [`find_adjacent`](Self::find_adjacent) finds.
+    pub(crate) fn take_adjacent(&mut self, space: Space, pages: u32) -> Option<Range<u32>> {
+        let run = self.find_adjacent(space, pages)?;
+        run.clone().for_each(|page| _ = self.pages_mut(space).take(page));
+        Some(run)
+    }
+
+    /// As [`take_adjacent`](Self::take_adjacent); makes the file longer if there is no such run.
+    ///
+    /// # Errors
+    /// As [`ensure_free`](Self::ensure_free).
+    pub(crate) fn take_adjacent_or_grow(
+        &mut self,
+        space: Space,
+        pages: u32,
+        file: &dyn DiskFile,
+        regions: &Regions,
+    ) -> Result<Range<u32>> {
+        if let Some(run) = self.take_adjacent(space, pages) {
+            return Ok(run);
+        }
+        let scheduled = next_segment_pages(self.pages(space).page_count());
+        self.add_segment(space, scheduled.max(round_up_to_schedule(pages)), file, regions)?;
+        self.take_adjacent(space, pages).ok_or_else(|| Error::NoSpace {
+            path: file.path().into(),
+            detail: format!("no {pages} free pages in a row, although some were added"),
+        })
+    }
+
     /// Takes a run of free pages that is also contiguous in the file.
     pub(crate) fn take_run(&mut self, space: Space, pages_max: u32) -> Option<(Range<u32>, u64)> {
         let run = self.pages_mut(space).take_run(pages_max)?;

@@ -62,6 +62,7 @@ impl Engine {
             return Err(error);
         }
         let written = to.write_pages(&cut)?;
+        to.bucket_count = cut.buckets;
         let mut next = to.superblock_for(&cut, to.newest.wal_salt);
         if clean {
             next.flags |= FLAG_CLEAN;

@@ -1,5 +1,7 @@
 //! Closing: the last checkpoint, the file cut to what it needs, the locks given back.
 
+use std::sync::{Arc, PoisonError};
+
 use cidstore_core::layout::PAGE_BYTES;
 use cidstore_core::layout::table::Space;
 
@@ -101,15 +103,26 @@ impl Engine {
             state.writer.collect(true);
         }
         let (before, after) = {
-            let mut files = checkpointer.files();
+            let files = Arc::clone(&checkpointer.files);
+            let mut files = files.lock().unwrap_or_else(PoisonError::into_inner);
             let before = files.end();
+            // The view of the shorter file must lie within it.
+            checkpointer.view.prepare(&mut files);
             let after = files.cut_free_tail(&*self.shared.file, &self.shared.regions)?;
+            if after == before {
+                checkpointer.view.release_prepared(&mut files);
+            }
             (before, after)
         };
         if after < before {
+            checkpointer.rewrite_with_view()?;
             checkpointer.rewrite(|_| ())?;
-            checkpointer.rewrite(|_| ())?;
-            self.shared.file.set_len(after)?;
+            // Under the lock: the file may have grown again meanwhile, and then stays as long as it is.
+            let files = checkpointer.files();
+            if files.end() == after {
+                self.shared.file.set_len(after)?;
+            }
+            drop(files);
             self.shared.file.sync_all()?;
         }
         Ok(after)

@@ -22,6 +22,7 @@ use crate::space::layout::{FileLayout, Regions};
 use crate::space::region::Region;
 use crate::table::LiveTables;
 use crate::table::shadow::ShadowTable;
+use crate::view::ViewKeeper;
 
 /// Creates an empty, cleanly closed store at `path`, where nothing is yet. Its log comes with the first open.
 pub(crate) fn create(disk: &dyn Disk, path: &Path, settings: &Settings) -> Result<()> {
@@ -86,6 +87,8 @@ fn build(disk: &dyn Disk, path: &Path, settings: &Settings) -> Result<()> {
         newest: superblock,
         older: superblock,
         retired_tables: Vec::new(),
+        view: ViewKeeper::new(settings.view.clone()),
+        bucket_count: 1,
     };
     checkpointer.shadows[TableKind::Directory as usize].set(0, slot);
     checkpointer.write_superblock(superblock)?;

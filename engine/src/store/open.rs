@@ -28,6 +28,7 @@ use crate::space::region::Region;
 use crate::table::LiveTables;
 use crate::table::shadow::{LoadFault, ShadowTable};
 use crate::valueset::ExtentAllocator;
+use crate::view::ViewKeeper;
 use crate::wal::{Appender, ScanEnd, ScanStart, Wal, WalOptions};
 use crate::writer::apply::{APPLY_AHEAD, Operation, Writer};
 use crate::writer::numbers::Numbers;
@@ -144,6 +145,7 @@ fn load(
     let mut depth_counts = [0; MAX_DEPTH as usize + 1];
     let mut numbers = [Vec::new(), Vec::new()];
     fill_tables(&shared, &newest, &shadows, &mut files, &mut depth_counts, &mut numbers)?;
+    let view = ViewKeeper::find(settings.view.clone(), &*shared.file, &mut files, &newest)?;
     let kept = keep_older(&shared, older.as_ref(), &newest, &mut files);
 
     shared.counters.keys.store(newest.key_count, Ordering::Relaxed);
@@ -175,6 +177,8 @@ fn load(
         newest,
         older,
         retired_tables: kept.table_pages.iter().map(|&page| (page, newest.generation)).collect(),
+        view,
+        bucket_count: depth_counts.iter().sum(),
     };
     let writer = Writer { pages, extents: ExtentAllocator::default(), extents_known: false };
     Ok(Parts { shared, writer, checkpointer })
@@ -362,10 +366,11 @@ fn recover(disk: &Arc<dyn Disk>, parts: Parts, settings: Settings) -> Result<Arc
 /// After a clean close: the log begins anew, under a salt that no record in it has.
 fn begin_log(
     disk: &Arc<dyn Disk>,
-    parts: Parts,
+    mut parts: Parts,
     settings: Settings,
     log: Arc<Wal>,
 ) -> Result<Arc<Engine>> {
+    parts.checkpointer.refresh_view()?;
     let mut salt = [0; 8];
     disk.random(&mut salt)?;
     let salt = u64::from_le_bytes(salt);
@@ -393,6 +398,7 @@ fn resume_log(
     let start = ScanStart { offset: newest.wal_offset, lsn: newest.lsn + 1, salt: newest.wal_salt };
     let found = replay(&mut parts.writer, &log, start)?;
     parts.finish_checkpoint()?;
+    parts.checkpointer.refresh_view()?;
     let appender = Appender::resume(Arc::clone(&log), Arc::clone(disk), start, &found)?;
     parts.shared.counters.applied_lsn.store(appender.last_lsn(), Ordering::Relaxed);
     Ok(Arc::new(parts.into_engine(settings, Some((appender, log)))))

@@ -58,6 +58,11 @@ impl ShadowTable {
         &self.slots
     }
 
+    /// Where the leaves lie.
+    pub(crate) fn leaves(&self) -> &[TableSlot] {
+        self.levels.first().map_or(&[], Vec::as_slice)
+    }
+
     /// Nodes of the tree.
     #[cfg(test)]
     pub(crate) fn node_count(&self) -> usize {

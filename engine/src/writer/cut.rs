@@ -30,6 +30,8 @@ pub(crate) struct Cut {
     pub(crate) depth: u32,
     pub(crate) keys: u64,
     pub(crate) values: u64,
+    /// Buckets, without overflow pages.
+    pub(crate) buckets: u64,
     pub(crate) bucket_pages: Vec<CutPage>,
     pub(crate) value_pages: Vec<CutPage>,
     pub(crate) overflow_given_up: Vec<u32>,
@@ -80,6 +82,7 @@ impl Writer {
             depth: shared.tables.depth(),
             keys: shared.counters.keys.load(Ordering::Relaxed),
             values: shared.counters.values.load(Ordering::Relaxed),
+            buckets: pages.bucket_count(),
             bucket_pages: owned(buckets, |page| pages.bucket_pool.owner(page)),
             value_pages: owned(values, |page| pages.value_pool.owner(page)),
             overflow_given_up: pages.overflow_numbers.cut(),
