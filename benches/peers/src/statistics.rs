@@ -10,9 +10,15 @@ pub enum Unit {
     /// Less is better.
     NanosecondsPerRead,
     /// Less is better.
+    NanosecondsPerInsert,
+    /// Less is better.
+    NanosecondsPerValue,
+    /// Less is better.
     Milliseconds,
     /// Less is better.
     BytesPerPair,
+    /// Neither more nor less is better by itself.
+    Count,
 }
 
 impl Unit {
@@ -23,8 +29,11 @@ impl Unit {
             Self::PairsPerSecond => "pairs/s",
             Self::BytesPerSecond => "bytes/s",
             Self::NanosecondsPerRead => "ns",
+            Self::NanosecondsPerInsert => "ns/insert",
+            Self::NanosecondsPerValue => "ns/value",
             Self::Milliseconds => "ms",
             Self::BytesPerPair => "bytes/pair",
+            Self::Count => "count",
         }
     }
 
@@ -38,10 +47,12 @@ impl Unit {
 /// The result of one workload on one peer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Figure {
-    /// Name of the workload, as in [`crate::workload`].
-    pub workload: &'static str,
+    /// What was measured: the name of a workload, with a suffix where it has several figures.
+    pub workload: String,
     /// Name of the peer, or `machine`.
     pub peer: &'static str,
+    /// Pairs in the store.
+    pub pairs: u64,
     /// What the numbers count.
     pub unit: Unit,
     /// The middle of the rounds.
@@ -58,15 +69,17 @@ impl Figure {
     /// The figure of `rounds`, one number each.
     #[must_use]
     pub fn of(
-        workload: &'static str,
+        workload: impl Into<String>,
         peer: &'static str,
+        pairs: u64,
         unit: Unit,
         mut rounds: Vec<f64>,
     ) -> Self {
         rounds.sort_unstable_by(f64::total_cmp);
         Self {
-            workload,
+            workload: workload.into(),
             peer,
+            pairs,
             unit,
             median: quantile(&rounds, 0.5),
             least: quantile(&rounds, 0.0),
@@ -99,7 +112,7 @@ mod tests {
 
     #[test]
     fn a_figure_keeps_the_middle_and_both_ends() {
-        let figure = Figure::of("w", "p", Unit::Milliseconds, vec![5.0, 1.0, 9.0, 3.0, 7.0]);
+        let figure = Figure::of("w", "p", 9, Unit::Milliseconds, vec![5.0, 1.0, 9.0, 3.0, 7.0]);
         assert_eq!((figure.least, figure.median, figure.most, figure.rounds), (1.0, 5.0, 9.0, 5));
     }
 }
