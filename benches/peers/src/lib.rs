@@ -4,14 +4,16 @@
 //! answers wrongly has no figures. What is measured, on what and with which settings goes into a [`report::Record`];
 //!
 //! Reading order: [`pairs`], [`sets`], [`peer`], [`peers`], [`statistics`], [`machine`], [`workload`], [`crash`], [`seat`],
-//! [`report`], [`settings`], [`run`].
+//! [`report`], [`settings`], [`run`], [`plot`], [`kept`].
 
 pub mod crash;
+pub mod kept;
 pub mod machine;
 mod many;
 pub mod pairs;
 pub mod peer;
 pub mod peers;
+pub mod plot;
 pub mod report;
 pub mod run;
 pub mod seat;

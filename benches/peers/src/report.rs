@@ -10,7 +10,7 @@ use crate::settings::Settings;
 use crate::statistics::{Figure, Unit};
 
 /// Version of the JSON record.
-const SCHEMA: u64 = 2;
+pub(crate) const SCHEMA: u64 = 2;
 
 /// The store that the others are compared with.
 const CIDSTORE: &str = "cidstore";
@@ -92,42 +92,10 @@ impl Record {
         })
     }
 
-    /// A Markdown table that reads well as plain text: a row a figure, a column a peer, medians; last, how many times
-    /// better this store is than the best of the durable others.
+    /// The figures as [`table`] gives them, below what they were measured on.
     #[must_use]
     pub fn to_table(&self) -> String {
-        let mut columns: Vec<&str> = Vec::new();
-        let mut lines: Vec<(&str, u64)> = Vec::new();
-        for figure in &self.figures {
-            if !columns.contains(&figure.peer) {
-                columns.push(figure.peer);
-            }
-            if !lines.contains(&(&figure.workload, figure.pairs)) {
-                lines.push((&figure.workload, figure.pairs));
-            }
-        }
-        let mut head = vec!["figure".to_owned()];
-        head.extend(columns.iter().map(|&peer| peer.to_owned()));
-        head.push("cidstore : best durable".to_owned());
-        let mut rows = vec![head];
-        for (workload, pairs) in lines {
-            let figure = |peer: &str| {
-                self.figures
-                    .iter()
-                    .find(|f| (f.workload.as_str(), f.pairs, f.peer) == (workload, pairs, peer))
-            };
-            let size = if pairs == self.settings.pairs {
-                String::new()
-            } else {
-                format!(" at {}", grouped(pairs))
-            };
-            let mut row = vec![format!("{workload}{size}")];
-            row.extend(columns.iter().map(|peer| figure(peer).map_or_else(String::new, shown)));
-            let rivals = columns.iter().filter(|peer| !NOT_RIVALS.contains(peer));
-            row.push(against_best(figure(CIDSTORE), rivals.filter_map(|peer| figure(peer))));
-            rows.push(row);
-        }
-        self.heading() + &aligned(&rows)
+        self.heading() + &table(&self.figures, self.settings.pairs)
     }
 
     fn heading(&self) -> String {
@@ -164,6 +132,41 @@ impl Record {
         );
         text
     }
+}
+
+/// A Markdown table that reads well as plain text: a row a figure, a column a peer, medians; last, how many times
+/// better this store is than the best of the durable others. A row of stores of another size says so.
+#[must_use]
+pub fn table(figures: &[Figure], pairs_of_run: u64) -> String {
+    let mut columns: Vec<&str> = Vec::new();
+    let mut lines: Vec<(&str, u64)> = Vec::new();
+    for figure in figures {
+        if !columns.contains(&figure.peer.as_str()) {
+            columns.push(figure.peer);
+        }
+        if !lines.contains(&(&figure.workload, figure.pairs)) {
+            lines.push((&figure.workload, figure.pairs));
+        }
+    }
+    let mut head = vec!["figure".to_owned()];
+    head.extend(columns.iter().map(|&peer| peer.to_owned()));
+    head.push("cidstore : best durable".to_owned());
+    let mut rows = vec![head];
+    for (workload, pairs) in lines {
+        let figure = |peer: &str| {
+            figures.iter().find(|f| {
+                (f.workload.as_str(), f.pairs, f.peer.as_str()) == (workload, pairs, peer)
+            })
+        };
+        let size =
+            if pairs == pairs_of_run { String::new() } else { format!(" at {}", grouped(pairs)) };
+        let mut row = vec![format!("{workload}{size}")];
+        row.extend(columns.iter().map(|peer| figure(peer).map_or_else(String::new, shown)));
+        let rivals = columns.iter().filter(|peer| !NOT_RIVALS.contains(peer));
+        row.push(against_best(figure(CIDSTORE), rivals.filter_map(|peer| figure(peer))));
+        rows.push(row);
+    }
+    aligned(&rows)
 }
 
 /// A figure in the unit a person would use.
@@ -230,7 +233,8 @@ fn aligned(rows: &[Vec<String>]) -> String {
 }
 
 /// `10,000,000`.
-fn grouped(number: u64) -> String {
+#[must_use]
+pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {
@@ -243,7 +247,8 @@ fn grouped(number: u64) -> String {
 }
 
 /// `2026-03-01`, UTC. Counts from a March, so that the leap day is the last of a year.
-fn date(unix_seconds: u64) -> String {
+#[must_use]
+pub fn date(unix_seconds: u64) -> String {
     let days = unix_seconds / 86_400 + 719_468;
     let era_day = days % 146_097;
     let year_of_era = (era_day - era_day / 1_460 + era_day / 36_524 - era_day / 146_096) / 365;

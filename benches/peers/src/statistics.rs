@@ -22,6 +22,17 @@ pub enum Unit {
 }
 
 impl Unit {
+    const ALL: [Self; 8] = [
+        Self::PairsPerSecond,
+        Self::BytesPerSecond,
+        Self::NanosecondsPerRead,
+        Self::NanosecondsPerInsert,
+        Self::NanosecondsPerValue,
+        Self::Milliseconds,
+        Self::BytesPerPair,
+        Self::Count,
+    ];
+
     /// Its name in records.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -37,6 +48,12 @@ impl Unit {
         }
     }
 
+    /// The unit called `name` in records.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|unit| unit.name() == name)
+    }
+
     /// True if a larger number is a better one.
     #[must_use]
     pub fn more_is_better(self) -> bool {
@@ -50,7 +67,7 @@ pub struct Figure {
     /// What was measured: the name of a workload, with a suffix where it has several figures.
     pub workload: String,
     /// Name of the peer, or `machine`.
-    pub peer: &'static str,
+    pub peer: String,
     /// Pairs in the store.
     pub pairs: u64,
     /// What the numbers count.
@@ -70,7 +87,7 @@ impl Figure {
     #[must_use]
     pub fn of(
         workload: impl Into<String>,
-        peer: &'static str,
+        peer: impl Into<String>,
         pairs: u64,
         unit: Unit,
         mut rounds: Vec<f64>,
@@ -78,7 +95,7 @@ impl Figure {
         rounds.sort_unstable_by(f64::total_cmp);
         Self {
             workload: workload.into(),
-            peer,
+            peer: peer.into(),
             pairs,
             unit,
             median: quantile(&rounds, 0.5),
@@ -108,6 +125,13 @@ mod tests {
         assert_eq!(quantile(&sorted, 0.0), 1.0);
         assert_eq!(quantile(&sorted, 1.0), 100.0);
         assert!(quantile(&[], 0.5).is_nan());
+    }
+
+    #[test]
+    fn names_of_units_lead_back() {
+        for unit in Unit::ALL {
+            assert_eq!(Unit::named(unit.name()), Some(unit));
+        }
     }
 
     #[test]
