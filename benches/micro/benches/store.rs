@@ -9,8 +9,11 @@ use cidstore_core::E;
 use cidstore_micro::{Loaded, key, value};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 
-/// Keys of a loaded store: well beyond the processor's caches.
-const KEYS: u64 = 1_000_000;
+/// Keys of a loaded store: well beyond the processor's caches, but for a run that only looks whether benches work.
+fn key_count() -> u64 {
+    if std::env::args().any(|argument| argument == "--bench") { 1_000_000 } else { 1_000 }
+}
+
 /// Keys in a batched read, pairs in a small batch.
 const MANY: usize = 64;
 
@@ -27,7 +30,7 @@ fn ready<T, F: std::error::Error>(result: Result<T, F>) -> T {
 }
 
 fn points(c: &mut Criterion) {
-    let loaded = ready(Loaded::new(KEYS, 1));
+    let loaded = ready(Loaded::new(key_count(), 1));
     let store = &loaded.store;
     let mut group = c.benchmark_group("point");
     let mut keys = loaded.keys();
@@ -35,7 +38,7 @@ fn points(c: &mut Criterion) {
     group.bench_function("get", |b| {
         b.iter_batched(&mut next, |key| ready(store.get(key)), BatchSize::SmallInput);
     });
-    let mut absent = (KEYS..).map(key);
+    let mut absent = (key_count()..).map(key);
     let mut other = || absent.next().unwrap_or_default();
     group.bench_function("miss", |b| {
         b.iter_batched(&mut other, |key| ready(store.get(key)), BatchSize::SmallInput);
@@ -55,10 +58,10 @@ fn points(c: &mut Criterion) {
 
 /// A small insert is an append to the log and a changed page; a batch shares the append's fixed cost.
 fn log(c: &mut Criterion) {
-    let loaded = ready(Loaded::new(KEYS, 1));
+    let loaded = ready(Loaded::new(key_count(), 1));
     let store = &loaded.store;
     let mut group = c.benchmark_group("log");
-    let mut new = KEYS..;
+    let mut new = key_count()..;
     let mut pair = || new.next().map(|index| (key(index), value(index, 0))).unwrap_or_default();
     group.bench_function("insert", |b| {
         let insert = |(key, value): (E, E)| ready(store.insert(key, value));
@@ -66,7 +69,8 @@ fn log(c: &mut Criterion) {
     });
     for count in [MANY, 1_000] {
         group.throughput(Throughput::Elements(count as u64));
-        let mut some = || -> Vec<(E, E)> { std::iter::repeat_with(&mut pair).take(count).collect() };
+        let mut some =
+            || -> Vec<(E, E)> { std::iter::repeat_with(&mut pair).take(count).collect() };
         group.bench_function(format!("batch of {count}"), |b| {
             let insert = |pairs: Vec<(E, E)>| ready(store.batch_insert(&pairs));
             b.iter_batched(&mut some, insert, BatchSize::SmallInput);
@@ -77,13 +81,14 @@ fn log(c: &mut Criterion) {
 
 fn sets(c: &mut Criterion) {
     for values in [4, 100, 10_000] {
-        let loaded = ready(Loaded::new((KEYS / values).min(10_000), values));
+        let loaded = ready(Loaded::new((key_count() / values).clamp(1, 10_000), values));
         let store = &loaded.store;
         let mut group = c.benchmark_group(format!("set of {values}"));
         let mut indices = (0..loaded.key_count).cycle();
         let mut next = || indices.next().unwrap_or_default();
         group.bench_function("contains", |b| {
-            let ask = |index| assert!(ready(store.contains(key(index), value(index, index % values))));
+            let ask =
+                |index| assert!(ready(store.contains(key(index), value(index, index % values))));
             b.iter_batched(&mut next, ask, BatchSize::SmallInput);
         });
         group.throughput(Throughput::Elements(values));
@@ -96,12 +101,12 @@ fn sets(c: &mut Criterion) {
 }
 
 fn beside_a_writer(c: &mut Criterion) {
-    let loaded = ready(Loaded::new(KEYS, 1));
+    let loaded = ready(Loaded::new(key_count(), 1));
     let store = &loaded.store;
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {
-            let mut new = KEYS..;
+            let mut new = key_count()..;
             // Relaxed: the flag carries nothing but itself.
             while !over.load(Ordering::Relaxed) {
                 let batch: Vec<_> =

@@ -70,8 +70,9 @@ impl Loaded {
         let folder = tempfile::tempdir()?;
         let options = Store::options().create(true).durability(Durability::Buffered);
         let store = options.open(folder.path().join("store.h5")).map_err(io::Error::other)?;
-        let pairs = (0..key_count)
-            .flat_map(|index| (0..values_per_key).map(move |which| (key(index), value(index, which))));
+        let pairs = (0..key_count).flat_map(|index| {
+            (0..values_per_key).map(move |which| (key(index), value(index, which)))
+        });
         store.bulk_load(pairs).map_err(io::Error::other)?;
         Ok(Self { store, key_count, _folder: folder })
     }
@@ -93,7 +94,8 @@ mod tests {
     fn keys_and_values_are_distinct() {
         let keys: HashSet<E> = (0..10_000).map(key).collect();
         assert_eq!(keys.len(), 10_000);
-        let values: HashSet<E> = (0..100).flat_map(|i| (0..100).map(move |w| value(i, w))).collect();
+        let values: HashSet<E> =
+            (0..100).flat_map(|i| (0..100).map(move |w| value(i, w))).collect();
         assert_eq!(values.len(), 10_000);
     }
 

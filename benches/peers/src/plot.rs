@@ -61,7 +61,7 @@ pub struct Series {
 }
 
 /// A chart with a logarithmic vertical axis.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Plot {
     /// Says what is shown.
     pub title: String,
@@ -325,6 +325,6 @@ mod tests {
 
     #[test]
     fn nothing_makes_no_picture() {
-        assert_eq!(plot(vec![series("lmdb", &[])]).to_svg(), None);
+        assert!(plot(vec![series("lmdb", &[])]).to_svg().is_none());
     }
 }

@@ -142,7 +142,7 @@ pub fn table(figures: &[Figure], pairs_of_run: u64) -> String {
     let mut lines: Vec<(&str, u64)> = Vec::new();
     for figure in figures {
         if !columns.contains(&figure.peer.as_str()) {
-            columns.push(figure.peer);
+            columns.push(&figure.peer);
         }
         if !lines.contains(&(&figure.workload, figure.pairs)) {
             lines.push((&figure.workload, figure.pairs));

@@ -27,9 +27,11 @@ fn main() -> ExitCode {
 fn write() -> Result<()> {
     let records = kept::read(&fs::read_to_string(RECORDS)?)?;
     fs::create_dir_all(PLOTS)?;
+    let mut pictures = String::new();
     for (name, plot) in kept::plots(&records) {
         if let Some(svg) = plot.to_svg() {
             fs::write(Path::new(PLOTS).join(name), svg)?;
+            pictures += &format!("![{}](plots/{name})\n\n", plot.title);
             println!("docs/plots/{name}");
         }
     }
@@ -47,7 +49,7 @@ fn write() -> Result<()> {
     let heading = format!("{pairs} pairs. {}.\n\n", main.heading);
     fs::write(
         DOCUMENT,
-        [before, MARKS[0], "\n", &heading, &table, "\n", MARKS[1], after].concat(),
+        [before, MARKS[0], "\n", &pictures, &heading, &table, "\n", MARKS[1], after].concat(),
     )?;
     println!("docs/performance.md");
     Ok(())
