@@ -60,6 +60,7 @@ pub fn compare(settings: &Settings, program: &Path, say: &mut dyn FnMut(&str)) -
         pairs: Pairs::new(settings.pairs, settings.seed),
         seats,
         figures: Vec::new(),
+        floors: Vec::new(),
         folder: folder.clone(),
     };
     run.loaded()?;
@@ -85,6 +86,8 @@ pub(crate) struct Run<'a> {
     pairs: Pairs,
     pub(crate) seats: Vec<Box<dyn Contender>>,
     figures: Vec<Figure>,
+    /// Rates of the disk's own synced writes, measured before each peer's.
+    floors: Vec<f64>,
     folder: PathBuf,
 }
 
@@ -108,10 +111,6 @@ impl Run<'_> {
             self.load(index)?;
         }
         self.reads()?;
-        if self.settings.wants(Workload::DurableInsert) {
-            let written = writes::raw_sync(&self.folder, self.settings.time)?;
-            self.note("raw_fdatasync", MACHINE, Unit::PairsPerSecond, vec![written.rate()]);
-        }
         for seat in self.seats.iter_mut().filter(|seat| seat.abilities().persistent) {
             seat.close()?;
         }
@@ -123,6 +122,10 @@ impl Run<'_> {
             seat.clear()?;
         }
         self.seats = seats;
+        if !self.floors.is_empty() {
+            let floors = std::mem::take(&mut self.floors);
+            self.note("raw_fdatasync", MACHINE, Unit::PairsPerSecond, floors);
+        }
         Ok(())
     }
 
@@ -222,6 +225,8 @@ impl Run<'_> {
             self.kills(seat, next)?;
         }
         if settings.wants(Workload::DurableInsert) && abilities.synced {
+            // Beside each peer, so that it meets the disk in the same state as they do.
+            self.floors.push(writes::raw_sync(&self.folder, settings.time)?.rate());
             seat.open(Mode::SYNCED)?;
             for threads in THREADS {
                 let written = seat.insert_threads(&self.pairs, *next, threads, settings.time)?;
