@@ -45,6 +45,7 @@ pub trait ForPeer {
 /// Names of all peers, in the order they run.
 #[must_use]
 pub fn names() -> Vec<&'static str> {
+    #[allow(unused_mut, reason = "RocksDB is added only where it is built in")]
     let mut names = vec![
         CidStore::NAME,
         Hashbrown::NAME,
