@@ -68,9 +68,7 @@ fn run(chore: Chore) -> Result<(), Failure> {
             console::line(&tidy::check(&tree)?);
             Ok(())
         }
-        Chore::Bench(passed_on) => {
-            bench(&Tree::find()?, passed_on)
-        }
+        Chore::Bench(passed_on) => bench(&Tree::find()?, passed_on),
     }
 }
 
