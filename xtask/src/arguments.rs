@@ -104,8 +104,8 @@ mod tests {
     #[test]
     fn bench_passes_its_arguments_on() {
         assert_eq!(
-            parsed("bench --pairs 1000"),
-            Ok(Chore::Bench(vec!["--pairs".to_owned(), "1000".to_owned()]))
+            parsed("bench --n 1000"),
+            Ok(Chore::Bench(vec!["--n".to_owned(), "1000".to_owned()]))
         );
     }
 }

@@ -68,12 +68,19 @@ fn run(chore: Chore) -> Result<(), Failure> {
             console::line(&tidy::check(&tree)?);
             Ok(())
         }
-        Chore::Bench(passed_on) => {
-            let tree = Tree::find()?;
-            Job::cargo(["run", "--release", "--bin", "compare", "--", "--record"])
-                .args(passed_on)
-                .directory(tree.path("benches/peers"))
-                .run_in_foreground()
-        }
+        Chore::Bench(passed_on) => bench(&Tree::find()?, passed_on),
     }
+}
+
+/// Runs the comparison, then draws the pictures and writes the table of the documentation from all records.
+fn bench(tree: &Tree, passed_on: Vec<String>) -> Result<(), Failure> {
+    // RocksDB takes part where its package knows the system's library; see benches/peers/README.md.
+    let rocksdb = std::env::var_os("ROCKSDB_LIB_DIR").map(|_| ["--features", "rocksdb"]);
+    let run = |program| {
+        Job::cargo(["run", "--release", "--locked", "--bin", program])
+            .args(rocksdb.into_iter().flatten())
+            .directory(tree.path("benches/peers"))
+    };
+    run("compare").args(["--", "--record"]).args(passed_on).run_in_foreground()?;
+    run("figures").run_in_foreground()
 }

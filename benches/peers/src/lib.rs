@@ -1,19 +1,23 @@
 //! The harness that puts CIDStore beside others: the same pairs, the same checks, the same run.
 //!
 //! [`run::compare`] takes each [`peer::Peer`] through the [`workload`]s by name. Every answer is checked; a peer that
-//! answers wrongly has no figures. What is measured, on what and with which settings goes into a [`report::Record`].
+//! answers wrongly has no figures. What is measured, on what and with which settings goes into a [`report::Record`];
 //!
-//! Reading order: [`pairs`], [`peer`], [`peers`], [`statistics`], [`machine`], [`workload`], [`crash`], [`json`],
-//! [`report`], [`settings`], [`run`].
+//! Reading order: [`pairs`], [`sets`], [`peer`], [`peers`], [`statistics`], [`machine`], [`workload`], [`crash`], [`seat`],
+//! [`report`], [`settings`], [`run`], [`plot`], [`kept`].
 
 pub mod crash;
-pub mod json;
+pub mod kept;
 pub mod machine;
+mod many;
 pub mod pairs;
 pub mod peer;
 pub mod peers;
+pub mod plot;
 pub mod report;
 pub mod run;
+pub mod seat;
+pub mod sets;
 pub mod settings;
 pub mod statistics;
 pub mod workload;

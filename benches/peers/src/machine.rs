@@ -134,17 +134,23 @@ pub fn durable_fresh_file(folder: &Path, bytes: u64) -> Result<f64> {
     Ok(bytes as f64 / elapsed.as_secs_f64())
 }
 
-/// Bytes on disk of the files in `folder` for which `wanted` says yes. Holes do not count.
+/// Bytes on disk of the files in and below `folder` for which `wanted` says yes. Holes do not count.
 ///
 /// # Errors
-/// If the folder cannot be read.
+/// If a folder cannot be read.
 pub fn disk_bytes(folder: &Path, wanted: impl Fn(&str) -> bool) -> Result<u64> {
     use std::os::unix::fs::MetadataExt;
     let mut bytes = 0;
-    for item in fs::read_dir(folder)? {
-        let item = item?;
-        if wanted(&item.file_name().to_string_lossy()) {
-            bytes += item.metadata()?.blocks() * 512;
+    let mut folders = vec![folder.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for item in fs::read_dir(folder)? {
+            let item = item?;
+            let about = item.metadata()?;
+            if about.is_dir() {
+                folders.push(item.path());
+            } else if wanted(&item.file_name().to_string_lossy()) {
+                bytes += about.blocks() * 512;
+            }
         }
     }
     Ok(bytes)

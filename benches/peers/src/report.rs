@@ -3,13 +3,19 @@
 use std::fmt::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::json::Json;
+use serde_json::{Map, Value, json};
+
 use crate::machine::Machine;
 use crate::settings::Settings;
 use crate::statistics::{Figure, Unit};
 
 /// Version of the JSON record.
-const SCHEMA: u64 = 1;
+pub(crate) const SCHEMA: u64 = 2;
+
+/// The store that the others are compared with.
+const CIDSTORE: &str = "cidstore";
+/// Columns that are no durable store but this one.
+const NOT_RIVALS: [&str; 4] = [CIDSTORE, "hashbrown", "papaya", "machine"];
 
 /// A peer that took part.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,76 +52,50 @@ pub fn now() -> u64 {
 impl Record {
     /// One line of JSON.
     #[must_use]
-    pub fn to_json(&self) -> Json {
+    pub fn to_json(&self) -> Value {
         let machine = &self.machine;
-        let figure = |figure: &Figure| {
-            Json::Object(vec![
-                ("workload", Json::from(figure.workload)),
-                ("peer", Json::from(figure.peer)),
-                ("unit", Json::from(figure.unit.name())),
-                ("median", Json::Number(figure.median)),
-                ("least", Json::Number(figure.least)),
-                ("most", Json::Number(figure.most)),
-                ("rounds", Json::Whole(figure.rounds as u64)),
-            ])
-        };
         let entrant = |entrant: &Entrant| {
-            let settings =
-                entrant.settings.iter().map(|(name, value)| (*name, Json::from(value.as_str())));
-            Json::Object(vec![
-                ("name", Json::from(entrant.name)),
-                ("version", Json::from(entrant.version.as_str())),
-                ("settings", Json::Object(settings.collect())),
-            ])
+            let settings: Map<String, Value> = entrant
+                .settings
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), json!(value)))
+                .collect();
+            json!({ "name": entrant.name, "version": entrant.version, "settings": settings })
         };
-        Json::Object(vec![
-            ("schema", Json::Whole(SCHEMA)),
-            ("unix_seconds", Json::Whole(self.unix_seconds)),
-            ("commit", Json::from(machine.commit.as_str())),
-            ("toolchain", Json::from(machine.toolchain.as_str())),
-            ("processor", Json::from(machine.processor.as_str())),
-            ("cores", Json::Whole(machine.cores as u64)),
-            ("memory_bytes", Json::Whole(machine.memory_bytes)),
-            ("kernel", Json::from(machine.kernel.as_str())),
-            ("file_system", Json::from(machine.file_system.as_str())),
-            ("huge_pages", Json::from(machine.huge_pages.as_str())),
-            ("load_before", Json::from(machine.load_before.as_str())),
-            ("settings", self.settings.to_json()),
-            ("peers", Json::List(self.entrants.iter().map(entrant).collect())),
-            ("figures", Json::List(self.figures.iter().map(figure).collect())),
-        ])
+        let figure = |figure: &Figure| {
+            json!({
+                "workload": figure.workload,
+                "peer": figure.peer,
+                "pairs": figure.pairs,
+                "unit": figure.unit.name(),
+                "median": figure.median,
+                "least": figure.least,
+                "most": figure.most,
+                "rounds": figure.rounds,
+            })
+        };
+        json!({
+            "schema": SCHEMA,
+            "unix_seconds": self.unix_seconds,
+            "commit": machine.commit,
+            "toolchain": machine.toolchain,
+            "processor": machine.processor,
+            "cores": machine.cores,
+            "memory_bytes": machine.memory_bytes,
+            "kernel": machine.kernel,
+            "file_system": machine.file_system,
+            "huge_pages": machine.huge_pages,
+            "load_before": machine.load_before,
+            "settings": self.settings.to_json(),
+            "peers": self.entrants.iter().map(entrant).collect::<Vec<_>>(),
+            "figures": self.figures.iter().map(figure).collect::<Vec<_>>(),
+        })
     }
 
-    /// A Markdown table that reads well as plain text: a row a workload, a column a peer, medians.
+    /// The figures as [`table`] gives them, below what they were measured on.
     #[must_use]
     pub fn to_table(&self) -> String {
-        let mut text = self.heading();
-        let mut columns: Vec<&str> = Vec::new();
-        let mut workloads: Vec<&str> = Vec::new();
-        for figure in &self.figures {
-            if !columns.contains(&figure.peer) {
-                columns.push(figure.peer);
-            }
-            if !workloads.contains(&figure.workload) {
-                workloads.push(figure.workload);
-            }
-        }
-        let ratio = ["cidstore", "lmdb"].iter().all(|peer| columns.contains(peer));
-        let mut rows = vec![vec!["workload".to_owned()]];
-        if let Some(head) = rows.first_mut() {
-            head.extend(columns.iter().map(|&peer| peer.to_owned()));
-            head.extend(ratio.then(|| "cidstore : lmdb".to_owned()));
-        }
-        for workload in workloads {
-            let figure =
-                |peer: &str| self.figures.iter().find(|f| f.workload == workload && f.peer == peer);
-            let mut row = vec![workload.to_owned()];
-            row.extend(columns.iter().map(|peer| figure(peer).map_or_else(String::new, shown)));
-            row.extend(ratio.then(|| times_better(figure("cidstore"), figure("lmdb"))));
-            rows.push(row);
-        }
-        text.push_str(&aligned(&rows));
-        text
+        self.heading() + &table(&self.figures, self.settings.pairs)
     }
 
     fn heading(&self) -> String {
@@ -143,36 +123,82 @@ impl Record {
         }
         let _ = writeln!(
             text,
-            "- medians: builds of {}, reads of {} rounds of {}, opens of {}\n",
-            settings.builds,
+            "- reads: medians of {} rounds of {}, peers in turns; stores filled once, by bulk load; {} random inserts; timed \
+             writes {} s\n",
             settings.rounds,
             grouped(settings.reads),
-            settings.rounds
+            grouped(settings.inserts),
+            settings.time.as_secs_f64(),
         );
         text
     }
+}
+
+/// A Markdown table that reads well as plain text: a row a figure, a column a peer, medians; last, how many times
+/// better this store is than the best of the durable others. A row of stores of another size says so.
+#[must_use]
+pub fn table(figures: &[Figure], pairs_of_run: u64) -> String {
+    let mut columns: Vec<&str> = Vec::new();
+    let mut lines: Vec<(&str, u64)> = Vec::new();
+    for figure in figures {
+        if !columns.contains(&figure.peer.as_str()) {
+            columns.push(&figure.peer);
+        }
+        if !lines.contains(&(&figure.workload, figure.pairs)) {
+            lines.push((&figure.workload, figure.pairs));
+        }
+    }
+    let mut head = vec!["figure".to_owned()];
+    head.extend(columns.iter().map(|&peer| peer.to_owned()));
+    head.push("cidstore : best durable".to_owned());
+    let mut rows = vec![head];
+    for (workload, pairs) in lines {
+        let figure = |peer: &str| {
+            figures.iter().find(|f| {
+                (f.workload.as_str(), f.pairs, f.peer.as_str()) == (workload, pairs, peer)
+            })
+        };
+        let size =
+            if pairs == pairs_of_run { String::new() } else { format!(" at {}", grouped(pairs)) };
+        let mut row = vec![format!("{workload}{size}")];
+        row.extend(columns.iter().map(|peer| figure(peer).map_or_else(String::new, shown)));
+        let rivals = columns.iter().filter(|peer| !NOT_RIVALS.contains(peer));
+        row.push(against_best(figure(CIDSTORE), rivals.filter_map(|peer| figure(peer))));
+        rows.push(row);
+    }
+    aligned(&rows)
 }
 
 /// A figure in the unit a person would use.
 fn shown(figure: &Figure) -> String {
     let number = figure.median;
     match figure.unit {
-        Unit::PairsPerSecond => format!("{:.2} M/s", number / 1e6),
+        Unit::PairsPerSecond if number >= 1e5 => format!("{:.2} M/s", number / 1e6),
+        Unit::PairsPerSecond => format!("{:.1} k/s", number / 1e3),
         Unit::BytesPerSecond => format!("{:.0} MB/s", number / 1e6),
-        Unit::NanosecondsPerRead => format!("{number:.0} ns"),
+        Unit::NanosecondsPerValue => format!("{number:.1} ns"),
+        Unit::NanosecondsPerRead | Unit::NanosecondsPerInsert if number >= 1e5 => {
+            format!("{:.0} us", number / 1e3)
+        }
+        Unit::NanosecondsPerRead | Unit::NanosecondsPerInsert => format!("{number:.0} ns"),
         Unit::Milliseconds => format!("{number:.1} ms"),
         Unit::BytesPerPair => format!("{number:.1} B"),
+        Unit::Count => grouped(number as u64),
     }
 }
 
-fn times_better(ours: Option<&Figure>, theirs: Option<&Figure>) -> String {
-    let (Some(ours), Some(theirs)) = (ours, theirs) else { return String::new() };
-    let factor = if ours.unit.more_is_better() {
-        ours.median / theirs.median
-    } else {
-        theirs.median / ours.median
+/// `4.10 x lmdb`: how many times better `ours` is than the best of `theirs`. Counts are neither better nor worse.
+fn against_best<'a>(ours: Option<&Figure>, theirs: impl Iterator<Item = &'a Figure>) -> String {
+    let Some(ours) = ours.filter(|ours| ours.unit != Unit::Count) else { return String::new() };
+    let factor = |theirs: &Figure| {
+        if ours.unit.more_is_better() {
+            ours.median / theirs.median
+        } else {
+            theirs.median / ours.median
+        }
     };
-    format!("{factor:.2} x")
+    let best = theirs.min_by(|one, other| factor(one).total_cmp(&factor(other)));
+    best.map_or_else(String::new, |best| format!("{:.2} x {}", factor(best), best.peer))
 }
 
 /// Rows as a Markdown table, the first column to the left, the others to the right.
@@ -207,7 +233,8 @@ fn aligned(rows: &[Vec<String>]) -> String {
 }
 
 /// `10,000,000`.
-fn grouped(number: u64) -> String {
+#[must_use]
+pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {
@@ -220,7 +247,8 @@ fn grouped(number: u64) -> String {
 }
 
 /// `2026-03-01`, UTC. Counts from a March, so that the leap day is the last of a year.
-fn date(unix_seconds: u64) -> String {
+#[must_use]
+pub fn date(unix_seconds: u64) -> String {
     let days = unix_seconds / 86_400 + 719_468;
     let era_day = days % 146_097;
     let year_of_era = (era_day - era_day / 1_460 + era_day / 36_524 - era_day / 146_096) / 365;
@@ -257,15 +285,20 @@ mod tests {
     }
 
     #[test]
-    fn the_ratio_is_above_one_when_ours_is_better() {
-        let figure = |peer, unit, number| Figure::of("w", peer, unit, vec![number]);
+    fn the_ratio_is_to_the_best_and_above_one_when_ours_is_better() {
+        let figure = |peer, unit, number| Figure::of("w", peer, 9, unit, vec![number]);
         let ours = figure("cidstore", Unit::NanosecondsPerRead, 100.0);
-        let theirs = figure("lmdb", Unit::NanosecondsPerRead, 450.0);
-        assert_eq!(times_better(Some(&ours), Some(&theirs)), "4.50 x");
+        let theirs = [
+            figure("slow", Unit::NanosecondsPerRead, 900.0),
+            figure("lmdb", Unit::NanosecondsPerRead, 450.0),
+        ];
+        assert_eq!(against_best(Some(&ours), theirs.iter()), "4.50 x lmdb");
         let ours = figure("cidstore", Unit::PairsPerSecond, 2e6);
-        let theirs = figure("lmdb", Unit::PairsPerSecond, 1e6);
-        assert_eq!(times_better(Some(&ours), Some(&theirs)), "2.00 x");
-        assert_eq!(times_better(Some(&ours), None), "");
+        let theirs =
+            [figure("fast", Unit::PairsPerSecond, 4e6), figure("lmdb", Unit::PairsPerSecond, 1e6)];
+        assert_eq!(against_best(Some(&ours), theirs.iter()), "0.50 x fast");
+        assert_eq!(against_best(Some(&ours), [].iter()), "");
+        assert_eq!(against_best(None, theirs.iter()), "");
     }
 
     #[test]

@@ -1,19 +1,37 @@
-//! [`compare`]: takes each peer through all workloads, one peer after the other.
+//! [`compare`]: takes all peers through the workloads.
+//!
+//! Reads of the loaded stores take turns: round one of every peer, then round two, with all stores open. Writes, opens and
+//! kills are one peer at a time with every other durable store closed, so that no rival's background work runs beside them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
+
+use hdrhistogram::Histogram;
 
 use crate::Result;
 use crate::crash::Crash;
 use crate::machine::{self, Machine};
 use crate::pairs::Pairs;
-use crate::peer::{Durable, Peer, Reader};
-use crate::peers::{CidStore, Hashbrown, Lmdb};
+use crate::peer::Mode;
 use crate::report::{self, Entrant, Record};
+use crate::seat::{Contender, contender};
 use crate::settings::Settings;
 use crate::statistics::{Figure, Unit, quantile};
-use crate::workload::{self, Built};
+use crate::workload::Workload;
+use crate::workload::writes::{self, Limit};
+
+/// Who has the figures of the disk itself.
+pub const MACHINE: &str = "machine";
+/// The shares of timed operations that have a figure, with its suffix.
+pub const SHARES: [(&str, f64); 4] =
+    [("p50", 0.5), ("p99", 0.99), ("p999", 0.999), ("p9999", 0.9999)];
+/// Threads of synced inserts.
+pub const THREADS: [usize; 4] = [1, 2, 4, 8];
+/// Kills of each store: each is checked pair by pair.
+const KILLS: u64 = 3;
+/// How much longer than other timed writes a store may be built: in a shorter time no store fills its log.
+const BUILD_TIMES: u32 = 3;
 
 /// Compares the peers that `settings` name. `program` is this program, to be started as the child that is killed; `say` is
 /// told what goes on.
@@ -22,25 +40,35 @@ use crate::workload::{self, Built};
 /// A store's own, or a wrong answer; then there are no figures at all.
 pub fn compare(settings: &Settings, program: &Path, say: &mut dyn FnMut(&str)) -> Result<Record> {
     let folder = settings.folder.join("cidstore-peers");
+    fs::create_dir_all(&folder)?;
+    let machine = Machine::look(&folder);
+    let seats = settings
+        .peers
+        .iter()
+        .map(|name| contender(name, &folder))
+        .collect::<Result<Vec<Box<dyn Contender>>>>()?;
+    let entrants = seats.iter().map(|seat| Entrant {
+        name: seat.name(),
+        version: seat.version(),
+        settings: seat.settings(),
+    });
+    let entrants = entrants.collect();
     let mut run = Run {
         settings,
         program,
         say,
         pairs: Pairs::new(settings.pairs, settings.seed),
+        seats,
         figures: Vec::new(),
-        entrants: Vec::new(),
-        machine: None,
+        floors: Vec::new(),
         folder: folder.clone(),
     };
-    for peer in &settings.peers {
-        match peer.as_str() {
-            CidStore::NAME => run.take_cidstore()?,
-            Lmdb::NAME => run.take_durable::<Lmdb>(|_, _| Ok(()))?,
-            _ => run.take_in_memory::<Hashbrown>()?,
-        }
-    }
-    let Run { machine, figures, entrants, .. } = run;
-    let machine = machine.unwrap_or_else(|| Machine::look(&settings.folder));
+    run.loaded()?;
+    run.builds()?;
+    run.many_values()?;
+    run.growth()?;
+    let figures = run.figures;
+    drop(run.seats);
     fs::remove_dir_all(&folder)?;
     Ok(Record {
         unix_seconds: report::now(),
@@ -51,211 +79,326 @@ pub fn compare(settings: &Settings, program: &Path, say: &mut dyn FnMut(&str)) -
     })
 }
 
-struct Run<'a> {
-    settings: &'a Settings,
+pub(crate) struct Run<'a> {
+    pub(crate) settings: &'a Settings,
     program: &'a Path,
     say: &'a mut dyn FnMut(&str),
     pairs: Pairs,
+    pub(crate) seats: Vec<Box<dyn Contender>>,
     figures: Vec<Figure>,
-    entrants: Vec<Entrant>,
-    machine: Option<Machine>,
+    /// Rates of the disk's own synced writes, measured before each peer's.
+    floors: Vec<f64>,
     folder: PathBuf,
 }
 
 impl Run<'_> {
-    fn take_cidstore(&mut self) -> Result<()> {
-        self.take_durable::<CidStore>(|run, peer| {
-            let pinned = peer.pinned()?;
-            run.reads::<CidStore, _>(workload::GET_HIT_PINNED, &pinned, workload::get_hit)
-        })
-    }
-
-    fn take_in_memory<P: Peer>(&mut self) -> Result<()> {
-        drop(self.build::<P>(workload::bulk_load, workload::BULK_LOAD, None)?);
-        let (peer, _) = self.build::<P>(workload::batch_insert, workload::BATCH_INSERT, None)?;
-        self.enter(&peer);
-        self.all_reads(&peer)?;
-        self.per_pair::<P>(workload::LIVE_BYTES, peer.live_bytes()?);
-        peer.close()
-    }
-
-    /// `more` are reads that only this peer has.
-    fn take_durable<P: Durable>(
-        &mut self,
-        more: impl FnOnce(&mut Self, &P) -> Result<()>,
-    ) -> Result<()> {
-        let (peer, folder) = self.build::<P>(workload::bulk_load, workload::BULK_LOAD, None)?;
-        self.per_pair::<P>(workload::BULK_LIVE_BYTES, peer.live_bytes()?);
-        peer.close()?;
-        let bytes = data_bytes::<P>(&folder)?;
-        self.per_pair::<P>(workload::BULK_FILE_BYTES, bytes);
-        fs::remove_dir_all(&folder)?;
-        self.fresh_file::<P>(bytes)?;
-
-        let (peer, folder) = self.build::<P>(
-            workload::batch_insert,
-            workload::BATCH_INSERT,
-            Some(workload::BATCH_INSERT_SYNCED),
-        )?;
-        self.enter(&peer);
-        self.all_reads(&peer)?;
-        more(self, &peer)?;
-        self.per_pair::<P>(workload::LIVE_BYTES, peer.live_bytes()?);
-        peer.close()?;
-        self.per_pair::<P>(workload::FILE_BYTES, data_bytes::<P>(&folder)?);
-        self.opens::<P>(&folder)?;
-        self.kills::<P>(&folder)?;
-        Ok(fs::remove_dir_all(&folder)?)
-    }
-
-    /// Builds the store as often as the settings say; answers the last one and its folder.
-    fn build<P: Peer>(
-        &mut self,
-        build: fn(&Path, &Pairs) -> Result<(P, Built)>,
-        acknowledged: &'static str,
-        durable: Option<&'static str>,
-    ) -> Result<(P, PathBuf)> {
-        let count = self.pairs.count() as f64;
-        let mut rates = (Vec::new(), Vec::new());
-        let mut last = None;
-        for _ in 0..self.settings.builds {
-            // The one before must be gone before the next begins: two would share memory and disk.
-            drop(last.take());
-            let folder = self.fresh_folder(P::NAME)?;
-            let (peer, built) = build(&folder, &self.pairs)?;
-            rates.0.push(count / built.acknowledged.as_secs_f64());
-            rates.1.push(count / built.durable.as_secs_f64());
-            last = Some((peer, folder));
-        }
-        self.note(Figure::of(acknowledged, P::NAME, Unit::PairsPerSecond, rates.0));
-        if let Some(durable) = durable {
-            self.note(Figure::of(durable, P::NAME, Unit::PairsPerSecond, rates.1));
-        }
-        last.ok_or_else(|| "nothing was built".into())
-    }
-
-    /// As many bytes as the loaded file has, as fast as the disk takes them.
-    fn fresh_file<P: Peer>(&mut self, bytes: u64) -> Result<()> {
-        let rates = (0..self.settings.builds)
-            .map(|_| machine::durable_fresh_file(&self.folder, bytes))
-            .collect::<Result<Vec<f64>>>()?;
-        let bytes_per_pair = bytes as f64 / self.pairs.count() as f64;
-        let pairs = rates.iter().map(|rate| rate / bytes_per_pair).collect();
-        self.note(Figure::of(workload::FRESH_FILE, P::NAME, Unit::BytesPerSecond, rates));
-        self.note(Figure::of(workload::FRESH_FILE_PAIRS, P::NAME, Unit::PairsPerSecond, pairs));
-        Ok(())
-    }
-
-    fn all_reads<P: Peer>(&mut self, peer: &P) -> Result<()> {
-        let reader = peer.reader()?;
-        self.reads::<P, _>(workload::GET_HIT, &reader, workload::get_hit)?;
-        self.reads::<P, _>(workload::GET_MISS, &reader, workload::get_miss)?;
-        self.reads::<P, _>(workload::GET_CHAINED, &reader, workload::get_chained)?;
-        self.reads::<P, _>(workload::GET_MANY, &reader, workload::get_many)?;
-        let names = [
-            (workload::GET_HIT_P50, 0.5),
-            (workload::GET_HIT_P99, 0.99),
-            (workload::GET_HIT_P999, 0.999),
+    /// All workloads on stores that were bulk-loaded once.
+    fn loaded(&mut self) -> Result<()> {
+        const ON_LOADED: [Workload; 7] = [
+            Workload::BulkLoad,
+            Workload::OpenClean,
+            Workload::BatchInsert,
+            Workload::OpenKilled,
+            Workload::DurableInsert,
+            Workload::InsertEach,
+            Workload::Beside,
         ];
-        let mut rounds = Vec::new();
-        for round in 0..self.settings.rounds {
-            let reads = self.settings.reads;
-            rounds.push(workload::get_hit_each(&reader, &self.pairs, round, reads)?);
+        let wanted = |workload: &Workload| self.settings.wants(*workload);
+        if !Workload::READS.iter().chain(&ON_LOADED).any(wanted) {
+            return Ok(());
         }
-        for (name, share) in names {
-            let numbers = rounds.iter().map(|sorted| quantile(sorted, share)).collect();
-            self.note(Figure::of(name, P::NAME, Unit::NanosecondsPerRead, numbers));
+        for index in 0..self.seats.len() {
+            self.load(index)?;
+        }
+        self.reads()?;
+        for seat in self.seats.iter_mut().filter(|seat| seat.abilities().persistent) {
+            seat.close()?;
+        }
+        let mut seats = std::mem::take(&mut self.seats);
+        for seat in &mut seats {
+            // Pairs from the count on were read as absent.
+            let mut next = 2 * self.pairs.count();
+            self.writes(seat.as_mut(), &mut next)?;
+            seat.clear()?;
+        }
+        self.seats = seats;
+        if !self.floors.is_empty() {
+            let floors = std::mem::take(&mut self.floors);
+            self.note("raw_fdatasync", MACHINE, Unit::PairsPerSecond, floors);
         }
         Ok(())
     }
 
-    /// One read workload: a round to warm up, then those that count.
-    fn reads<P: Peer, R: Reader>(
-        &mut self,
-        name: &'static str,
-        reader: &R,
-        read: fn(&R, &Pairs, u64, u64) -> Result<f64>,
-    ) -> Result<()> {
-        let Settings { rounds, reads, .. } = *self.settings;
-        read(reader, &self.pairs, rounds, reads)?;
-        let numbers = (0..rounds)
-            .map(|round| read(reader, &self.pairs, round, reads))
-            .collect::<Result<Vec<f64>>>()?;
-        self.note(Figure::of(name, P::NAME, Unit::NanosecondsPerRead, numbers));
-        Ok(())
-    }
-
-    fn opens<P: Durable>(&mut self, folder: &Path) -> Result<()> {
-        let mut times = Vec::new();
-        for _ in 0..self.settings.rounds {
-            let started = Instant::now();
-            let peer = P::open(folder)?;
-            let answer = peer.reader()?.get(self.pairs.key(0))?;
-            times.push(milliseconds(started.elapsed()));
-            if answer != Some(self.pairs.value(0)) {
-                return Err(format!("{}: {answer:?}", workload::OPEN_CLEAN).into());
+    fn load(&mut self, index: usize) -> Result<()> {
+        let pairs = self.pairs;
+        let Some(seat) = self.seats.get_mut(index) else { return Ok(()) };
+        let name = seat.name();
+        seat.open(Mode::BUFFERED)?;
+        let started = Instant::now();
+        seat.bulk_load(&mut pairs.iter())?;
+        seat.sync()?;
+        let rate = pairs.count() as f64 / started.elapsed().as_secs_f64();
+        let live = seat.live_bytes()?;
+        let mut file = None;
+        if seat.abilities().persistent {
+            seat.close()?;
+            file = Some(seat.data_bytes()?);
+            seat.open(Mode::BUFFERED)?;
+        }
+        self.note(Workload::BulkLoad.name(), name, Unit::PairsPerSecond, vec![rate]);
+        if let Some(live) = live {
+            self.per_pair("bulk_live_bytes", name, live);
+        }
+        if let Some(file) = file {
+            self.per_pair("bulk_file_bytes", name, file);
+            if index == 0 {
+                let rates = (0..KILLS)
+                    .map(|_| machine::durable_fresh_file(&self.folder, file))
+                    .collect::<Result<Vec<f64>>>()?;
+                self.note("durable_fresh_file", MACHINE, Unit::BytesPerSecond, rates);
             }
-            peer.close()?;
         }
-        self.note(Figure::of(workload::OPEN_CLEAN, P::NAME, Unit::Milliseconds, times));
         Ok(())
     }
 
-    fn kills<P: Durable>(&mut self, folder: &Path) -> Result<()> {
+    /// Reads in turns: a round of every peer to warm up, then those that count.
+    fn reads(&mut self) -> Result<()> {
+        let Settings { rounds, reads, .. } = *self.settings;
+        for workload in Workload::READS.into_iter().filter(|one| self.settings.wants(*one)) {
+            if workload == Workload::GetEach {
+                self.reads_each()?;
+                continue;
+            }
+            let numbers = self
+                .in_turns(rounds, |seat, pairs, round| seat.read(workload, pairs, round, reads))?;
+            self.note_all(workload.name(), Unit::NanosecondsPerRead, numbers);
+        }
+        Ok(())
+    }
+
+    fn reads_each(&mut self) -> Result<()> {
+        let Settings { rounds, reads, .. } = *self.settings;
+        let sorted =
+            self.in_turns(rounds, |seat, pairs, round| seat.get_each(pairs, round, reads))?;
+        for (name, share) in SHARES {
+            let of_share = sorted.iter().map(|(peer, rounds)| {
+                (*peer, rounds.iter().map(|sorted| quantile(sorted, share)).collect())
+            });
+            let name = format!("{}_{name}", Workload::GetEach.name());
+            self.note_all(&name, Unit::NanosecondsPerRead, of_share.collect());
+        }
+        Ok(())
+    }
+
+    /// What `one` gives for each peer in each of `rounds`, after one round that does not count.
+    pub(crate) fn in_turns<T>(
+        &mut self,
+        rounds: u64,
+        mut one: impl FnMut(&dyn Contender, &Pairs, u64) -> Result<T>,
+    ) -> Result<Vec<(&'static str, Vec<T>)>> {
+        let mut all: Vec<_> = self.seats.iter().map(|seat| (seat.name(), Vec::new())).collect();
+        for round in 0..=rounds {
+            for (seat, (_, numbers)) in self.seats.iter().zip(&mut all) {
+                let number = one(seat.as_ref(), &self.pairs, round)?;
+                if round > 0 {
+                    numbers.push(number);
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    /// What changes a loaded store. `next` is the first index that no pair was written of.
+    fn writes(&mut self, seat: &mut dyn Contender, next: &mut u64) -> Result<()> {
+        let settings = self.settings;
+        let (name, abilities) = (seat.name(), seat.abilities());
+        if settings.wants(Workload::OpenClean) && abilities.persistent {
+            let times = (0..settings.rounds)
+                .map(|_| Ok(seat.open_clean(&self.pairs)?.as_secs_f64() * 1e3))
+                .collect::<Result<Vec<f64>>>()?;
+            self.note(Workload::OpenClean.name(), name, Unit::Milliseconds, times);
+        }
+        if settings.wants(Workload::BatchInsert) {
+            self.batch_insert(seat, next)?;
+        }
+        if settings.wants(Workload::OpenKilled) && abilities.persistent {
+            self.kills(seat, next)?;
+        }
+        if settings.wants(Workload::DurableInsert) && abilities.synced {
+            // Beside each peer, so that it meets the disk in the same state as they do.
+            self.floors.push(writes::raw_sync(&self.folder, settings.time)?.rate());
+            seat.open(Mode::SYNCED)?;
+            for threads in THREADS {
+                let written = seat.insert_threads(&self.pairs, *next, threads, settings.time)?;
+                *next += written.pairs + threads as u64;
+                let workload = format!("{}_{threads}", Workload::DurableInsert.name());
+                self.note(&workload, name, Unit::PairsPerSecond, vec![written.rate()]);
+            }
+            seat.close()?;
+        }
+        let limit = Limit { time: settings.time, pairs: self.pairs.count() };
+        if settings.wants(Workload::InsertEach) {
+            self.reopen(seat)?;
+            let (written, times) = seat.insert_each(&self.pairs, *next, limit)?;
+            *next += written.pairs;
+            let workload = Workload::InsertEach.name();
+            self.note(workload, name, Unit::PairsPerSecond, vec![written.rate()]);
+            self.shares(workload, name, Unit::NanosecondsPerInsert, &times);
+        }
+        if settings.wants(Workload::Beside) && abilities.concurrent {
+            for (workload, pinned) in [("beside_pinned", true), ("beside_unpinned", false)] {
+                self.reopen(seat)?;
+                let seen = seat.beside(&self.pairs, *next, limit, pinned)?;
+                *next += seen.written.pairs;
+                self.shares(workload, name, Unit::NanosecondsPerRead, &seen.reads);
+                let rate = seen.written.rate();
+                self.note(&format!("{workload}_writer"), name, Unit::PairsPerSecond, vec![rate]);
+                if let Some(checkpoints) = seen.checkpoints {
+                    let workload = format!("{workload}_checkpoints");
+                    self.note(&workload, name, Unit::Count, vec![checkpoints as f64]);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens a durable store afresh; a map in memory stays as it is.
+    fn reopen(&self, seat: &mut dyn Contender) -> Result<()> {
+        if seat.abilities().persistent { seat.open(Mode::BUFFERED) } else { Ok(()) }
+    }
+
+    fn batch_insert(&mut self, seat: &mut dyn Contender, next: &mut u64) -> Result<()> {
+        self.reopen(seat)?;
+        let (first, many) = (*next, self.settings.inserts);
+        let pairs = self.pairs;
+        let mut new = (first..first + many).map(|index| pairs.pair(index));
+        let started = Instant::now();
+        let written = seat.batches(&mut new, std::time::Duration::MAX)?;
+        seat.sync()?;
+        let synced = written.pairs as f64 / started.elapsed().as_secs_f64();
+        *next += many;
+        let workload = Workload::BatchInsert.name();
+        self.note(workload, seat.name(), Unit::PairsPerSecond, vec![written.rate()]);
+        if seat.abilities().persistent {
+            let workload = format!("{workload}_synced");
+            self.note(&workload, seat.name(), Unit::PairsPerSecond, vec![synced]);
+            seat.close()?;
+        }
+        Ok(())
+    }
+
+    fn kills(&mut self, seat: &mut dyn Contender, next: &mut u64) -> Result<()> {
         let crash = Crash {
             program: self.program,
-            folder,
             pairs: self.pairs,
             seed: self.settings.seed,
-            pairs_min: self.settings.kill_pairs,
+            pairs_min: self.settings.inserts,
+            time: self.settings.time,
         };
-        // Those below were read as absent.
-        let mut first = 2 * self.pairs.count();
-        let mut times = Vec::new();
-        for _ in 0..self.settings.rounds {
-            let (elapsed, next) = crash.kill_and_open::<P>(first)?;
-            times.push(milliseconds(elapsed));
-            first = next;
+        seat.close()?;
+        let mut figures = (Vec::new(), Vec::new());
+        for _ in 0..KILLS {
+            let killed = seat.kill(&crash, *next)?;
+            figures.0.push(killed.open.as_secs_f64() * 1e3);
+            figures.1.push(killed.lost as f64);
+            *next = killed.next;
         }
-        self.note(Figure::of(workload::OPEN_KILLED, P::NAME, Unit::Milliseconds, times));
+        self.note(Workload::OpenKilled.name(), seat.name(), Unit::Milliseconds, figures.0);
+        self.note("lost_by_kill", seat.name(), Unit::Count, figures.1);
         Ok(())
     }
 
-    fn per_pair<P: Peer>(&mut self, name: &'static str, bytes: u64) {
+    /// Stores built by batches from nothing.
+    fn builds(&mut self) -> Result<()> {
+        if !self.settings.wants(Workload::BatchBuild) {
+            return Ok(());
+        }
+        let mut seats = std::mem::take(&mut self.seats);
+        for seat in &mut seats {
+            seat.clear()?;
+            seat.open(Mode::BUFFERED)?;
+            let time = self.settings.time * BUILD_TIMES;
+            let written = seat.batches(&mut self.pairs.iter(), time)?;
+            let (workload, name) = (Workload::BatchBuild.name(), seat.name());
+            self.note(workload, name, Unit::PairsPerSecond, vec![written.rate()]);
+            let built = vec![written.pairs as f64];
+            self.note(&format!("{workload}_pairs"), name, Unit::Count, built);
+            if seat.abilities().persistent {
+                seat.close()?;
+                let bytes = seat.data_bytes()? as f64 / written.pairs as f64;
+                let workload = format!("{workload}_file_bytes");
+                self.note(&workload, name, Unit::BytesPerPair, vec![bytes]);
+            }
+            seat.clear()?;
+        }
+        self.seats = seats;
+        Ok(())
+    }
+
+    /// Each peer alone at growing sizes.
+    fn growth(&mut self) -> Result<()> {
+        if !self.settings.wants(Workload::Growth) {
+            return Ok(());
+        }
+        let Settings { rounds, reads, seed, .. } = *self.settings;
+        let sizes = self.settings.sizes.clone();
+        let whole = self.pairs;
+        let seats = std::mem::take(&mut self.seats);
+        for seat in seats {
+            self.seats = vec![seat];
+            for size in &sizes {
+                self.pairs = Pairs::new(*size, seed);
+                self.load(0)?;
+                for workload in [Workload::GetChained, Workload::GetLoop, Workload::GetMany] {
+                    let numbers = self.in_turns(rounds, |seat, pairs, round| {
+                        seat.read(workload, pairs, round, reads)
+                    })?;
+                    self.note_all(workload.name(), Unit::NanosecondsPerRead, numbers);
+                }
+                for seat in &mut self.seats {
+                    seat.clear()?;
+                }
+            }
+        }
+        self.pairs = whole;
+        Ok(())
+    }
+
+    fn shares(&mut self, workload: &str, peer: &'static str, unit: Unit, times: &Histogram<u64>) {
+        for (share_name, share) in SHARES {
+            let number = times.value_at_quantile(share) as f64;
+            self.note(&format!("{workload}_{share_name}"), peer, unit, vec![number]);
+        }
+        self.note(&format!("{workload}_max"), peer, unit, vec![times.max() as f64]);
+    }
+
+    fn per_pair(&mut self, workload: &str, peer: &'static str, bytes: u64) {
         let number = bytes as f64 / self.pairs.count() as f64;
-        self.note(Figure::of(name, P::NAME, Unit::BytesPerPair, vec![number]));
+        self.note(workload, peer, Unit::BytesPerPair, vec![number]);
     }
 
-    fn enter<P: Peer>(&mut self, peer: &P) {
-        let settings = peer.settings();
-        self.entrants.push(Entrant { name: P::NAME, version: P::version(), settings });
+    pub(crate) fn note_all(
+        &mut self,
+        workload: &str,
+        unit: Unit,
+        numbers: Vec<(&'static str, Vec<f64>)>,
+    ) {
+        for (peer, numbers) in numbers {
+            self.note(workload, peer, unit, numbers);
+        }
     }
 
-    fn note(&mut self, figure: Figure) {
-        let Figure { peer, workload, median, least, most, unit, .. } = &figure;
+    pub(crate) fn note(
+        &mut self,
+        workload: &str,
+        peer: &'static str,
+        unit: Unit,
+        numbers: Vec<f64>,
+    ) {
+        let figure = Figure::of(workload, peer, self.pairs.count(), unit, numbers);
+        let Figure { median, least, most, .. } = &figure;
         let unit = unit.name();
         (self.say)(&format!("{peer}: {workload}: {median:.1} {unit} ({least:.1} to {most:.1})"));
         self.figures.push(figure);
     }
-
-    /// An empty folder for one store.
-    fn fresh_folder(&mut self, name: &str) -> Result<PathBuf> {
-        let folder = self.folder.join(name);
-        if folder.exists() {
-            fs::remove_dir_all(&folder)?;
-        }
-        fs::create_dir_all(&folder)?;
-        if self.machine.is_none() {
-            self.machine = Some(Machine::look(&folder));
-        }
-        Ok(folder)
-    }
-}
-
-fn data_bytes<P: Durable>(folder: &Path) -> Result<u64> {
-    machine::disk_bytes(folder, |name| !P::is_beside_the_data(name))
-}
-
-fn milliseconds(elapsed: Duration) -> f64 {
-    elapsed.as_secs_f64() * 1e3
 }

@@ -1,26 +1,34 @@
 //! [`Settings`]: the command line of `compare`.
 
 use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::{Value, json};
 
 use crate::Result;
-use crate::json::Json;
+use crate::peers;
+use crate::workload::Workload;
 
-/// What `compare --help` prints.
-pub const USAGE: &str = "\
+/// What `compare --help` prints before the list of workloads.
+const USAGE: &str = "\
 usage: compare [OPTION]...
-  --pairs N       pairs in each store [10000000]
-  --reads N       reads in a round [1000000]
+  --n N           pairs in each store [10000000]
+  --peer A,B      only these peers [all]
+  --workload A,B  only these workloads [all but growth]
+  --reads N       reads in a round [as many as pairs, at most 1000000]
   --rounds N      rounds of each read and open; the median counts [5]
-  --builds N      how often each store is built; the median counts [3]
-  --kill-pairs N  pairs a child inserts before it is killed [1000000]
+  --inserts N     random pairs inserted into the loaded store [as many as pairs, at most 1000000]
+  --seconds N     length of each run of timed writes [10 from 5000000 pairs on, else 1]
+  --sizes A,B     stores of the workload growth [1000000,10000000,50000000,100000000]
   --seed N        other pairs [1]
-  --peers A,B     only these, of cidstore, hashbrown, lmdb
   --dir FOLDER    where the stores are built, in a folder of their own [target]
   --json          print the record as JSON instead of the table
   --record        also append the record to ../record/compare.jsonl and write the table to ../record/compare.md";
 
-/// Peers in the order they run.
-pub const PEERS: [&str; 3] = ["cidstore", "hashbrown", "lmdb"];
+/// Pairs from which on a run counts as a long one.
+const LONG_RUN_PAIRS: u64 = 5_000_000;
+/// Most reads of a round, and random inserts, unless told otherwise.
+const OPERATIONS: u64 = 1_000_000;
 
 /// What to compare, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,14 +39,18 @@ pub struct Settings {
     pub reads: u64,
     /// Rounds of each read and open.
     pub rounds: u64,
-    /// How often each store is built.
-    pub builds: u64,
-    /// Pairs a child inserts before it is killed.
-    pub kill_pairs: u64,
+    /// Random pairs inserted into the loaded store.
+    pub inserts: u64,
+    /// Length of each run of timed writes.
+    pub time: Duration,
+    /// Sizes of the stores of [`Workload::Growth`].
+    pub sizes: Vec<u64>,
     /// Which pairs.
     pub seed: u64,
     /// Which peers.
     pub peers: Vec<String>,
+    /// Which workloads.
+    pub workloads: Vec<Workload>,
     /// Where the stores are built.
     pub folder: PathBuf,
     /// Print JSON.
@@ -47,21 +59,12 @@ pub struct Settings {
     pub record: bool,
 }
 
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            pairs: 10_000_000,
-            reads: 1_000_000,
-            rounds: 5,
-            builds: 3,
-            kill_pairs: 1_000_000,
-            seed: 1,
-            peers: PEERS.map(str::to_owned).to_vec(),
-            folder: PathBuf::from("target"),
-            json: false,
-            record: false,
-        }
-    }
+/// What `compare --help` prints.
+#[must_use]
+pub fn usage() -> String {
+    let workloads =
+        Workload::ALL.map(|workload| format!("  {:<18} {}\n", workload.name(), workload.about()));
+    format!("{USAGE}\npeers: {}\nworkloads:\n{}", peers::names().join(", "), workloads.concat())
 }
 
 impl Settings {
@@ -70,44 +73,89 @@ impl Settings {
     /// # Errors
     /// Names the argument that makes no sense.
     pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Self> {
-        let mut settings = Self::default();
+        let mut settings = Self {
+            pairs: 10_000_000,
+            reads: 0,
+            rounds: 5,
+            inserts: 0,
+            time: Duration::ZERO,
+            sizes: vec![1_000_000, 10_000_000, 50_000_000, 100_000_000],
+            seed: 1,
+            peers: peers::names().into_iter().map(str::to_owned).collect(),
+            workloads: Workload::ALL.into_iter().filter(|one| *one != Workload::Growth).collect(),
+            folder: PathBuf::from("target"),
+            json: false,
+            record: false,
+        };
         let mut arguments = arguments.into_iter();
         while let Some(argument) = arguments.next() {
             let mut value = || arguments.next().ok_or_else(|| format!("{argument} needs a value"));
             match argument.as_str() {
-                "--pairs" => settings.pairs = positive(&argument, &value()?)?,
+                "--n" => settings.pairs = positive(&argument, &value()?)?,
                 "--reads" => settings.reads = positive(&argument, &value()?)?,
                 "--rounds" => settings.rounds = positive(&argument, &value()?)?,
-                "--builds" => settings.builds = positive(&argument, &value()?)?,
-                "--kill-pairs" => settings.kill_pairs = positive(&argument, &value()?)?,
+                "--inserts" => settings.inserts = positive(&argument, &value()?)?,
+                "--seconds" => settings.time = seconds(&value()?)?,
+                "--sizes" => {
+                    settings.sizes = value()?
+                        .split(',')
+                        .map(|size| positive(&argument, size))
+                        .collect::<Result<_>>()?;
+                }
                 "--seed" => settings.seed = number(&argument, &value()?)?,
-                "--peers" => settings.peers = peers(&value()?)?,
+                "--peer" => settings.peers = chosen_peers(&value()?)?,
+                "--workload" => settings.workloads = chosen_workloads(&value()?)?,
                 "--dir" => settings.folder = PathBuf::from(value()?),
                 "--json" => settings.json = true,
                 "--record" => settings.record = true,
                 _ => return Err(format!("unknown argument {argument}").into()),
             }
         }
-        Ok(settings)
+        Ok(settings.completed())
+    }
+
+    /// Fills in what depends on the number of pairs.
+    fn completed(mut self) -> Self {
+        for count in [&mut self.reads, &mut self.inserts] {
+            if *count == 0 {
+                *count = self.pairs.min(OPERATIONS);
+            }
+        }
+        if self.time.is_zero() {
+            self.time = Duration::from_secs(if self.pairs >= LONG_RUN_PAIRS { 10 } else { 1 });
+        }
+        self
+    }
+
+    /// Whether `workload` was asked for.
+    #[must_use]
+    pub fn wants(&self, workload: Workload) -> bool {
+        self.workloads.contains(&workload)
     }
 
     /// The settings that decide about figures.
     #[must_use]
-    pub fn to_json(&self) -> Json {
-        Json::Object(vec![
-            ("pairs", Json::Whole(self.pairs)),
-            ("reads", Json::Whole(self.reads)),
-            ("rounds", Json::Whole(self.rounds)),
-            ("builds", Json::Whole(self.builds)),
-            ("kill_pairs", Json::Whole(self.kill_pairs)),
-            ("seed", Json::Whole(self.seed)),
-        ])
+    pub fn to_json(&self) -> Value {
+        json!({
+            "pairs": self.pairs,
+            "reads": self.reads,
+            "rounds": self.rounds,
+            "inserts": self.inserts,
+            "seconds": self.time.as_secs_f64(),
+            "seed": self.seed,
+        })
     }
 }
 
 /// `10_000_000` and `10000000` alike.
 fn number(argument: &str, text: &str) -> Result<u64> {
     text.replace('_', "").parse().map_err(|_| format!("{argument}: {text} is no number").into())
+}
+
+fn seconds(text: &str) -> Result<Duration> {
+    let time = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    let time = time.filter(|time| !time.is_zero());
+    time.ok_or_else(|| format!("--seconds: {text} is no length of time").into())
 }
 
 fn positive(argument: &str, text: &str) -> Result<u64> {
@@ -117,15 +165,20 @@ fn positive(argument: &str, text: &str) -> Result<u64> {
     }
 }
 
-fn peers(list: &str) -> Result<Vec<String>> {
-    list.split(',')
-        .map(|name| match PEERS.contains(&name) {
-            true => Ok(name.to_owned()),
-            false => {
-                Err(format!("--peers: there is no {name}; there are {}", PEERS.join(", ")).into())
-            }
-        })
-        .collect()
+fn chosen_peers(list: &str) -> Result<Vec<String>> {
+    let names = peers::names();
+    let known = |name: &str| match names.contains(&name) {
+        true => Ok(name.to_owned()),
+        false => Err(format!("--peer: there is no {name}; there are {}", names.join(", ")).into()),
+    };
+    list.split(',').map(known).collect()
+}
+
+fn chosen_workloads(list: &str) -> Result<Vec<Workload>> {
+    let known = |name: &str| {
+        Workload::named(name).ok_or_else(|| format!("--workload: there is no {name}").into())
+    };
+    list.split(',').map(known).collect()
 }
 
 #[cfg(test)]
@@ -138,30 +191,46 @@ mod tests {
 
     #[test]
     fn options_change_what_they_name() {
-        let settings =
-            parsed("--pairs 5_000 --peers lmdb,cidstore --seed 0 --dir /x --json").unwrap();
-        let expected = Settings {
-            pairs: 5_000,
-            seed: 0,
-            peers: vec!["lmdb".to_owned(), "cidstore".to_owned()],
-            folder: PathBuf::from("/x"),
-            json: true,
-            ..Settings::default()
-        };
-        assert_eq!(settings, expected);
+        let line =
+            "--n 5_000 --peer lmdb,cidstore --workload get_miss,growth --seed 0 --dir /x --json";
+        let settings = parsed(line).unwrap();
+        assert_eq!((settings.pairs, settings.reads, settings.inserts), (5_000, 5_000, 5_000));
+        assert_eq!(settings.peers, ["lmdb", "cidstore"]);
+        assert_eq!(settings.workloads, [Workload::GetMiss, Workload::Growth]);
+        assert_eq!((settings.seed, settings.json, settings.record), (0, true, false));
+        assert_eq!(settings.folder, PathBuf::from("/x"));
+    }
+
+    #[test]
+    fn a_long_run_reads_no_more_than_a_million_and_writes_longer() {
+        let settings = parsed("").unwrap();
+        assert_eq!((settings.pairs, settings.reads), (10_000_000, 1_000_000));
+        assert_eq!((settings.inserts, settings.time.as_secs()), (1_000_000, 10));
+        assert!(!settings.wants(Workload::Growth) && settings.wants(Workload::Values1M));
+        assert_eq!(parsed("--seconds 0.25").unwrap().time.as_millis(), 250);
     }
 
     #[test]
     fn nonsense_is_named() {
         for (line, word) in [
-            ("--pairs", "--pairs"),
-            ("--pairs 0", "--pairs"),
+            ("--n", "--n"),
+            ("--n 0", "--n"),
             ("--reads many", "many"),
-            ("--peers redis", "redis"),
+            ("--peer redis", "redis"),
+            ("--workload get", "get"),
+            ("--seconds 0", "--seconds"),
+            ("--seconds -1", "-1"),
             ("--fast", "--fast"),
         ] {
             let error = parsed(line).unwrap_err().to_string();
             assert!(error.contains(word), "{line}: {error}");
         }
+    }
+
+    #[test]
+    fn the_usage_names_every_workload_and_peer() {
+        let usage = usage();
+        assert!(Workload::ALL.iter().all(|workload| usage.contains(workload.name())));
+        assert!(peers::names().iter().all(|peer| usage.contains(peer)));
     }
 }

@@ -10,12 +10,29 @@ pub enum Unit {
     /// Less is better.
     NanosecondsPerRead,
     /// Less is better.
+    NanosecondsPerInsert,
+    /// Less is better.
+    NanosecondsPerValue,
+    /// Less is better.
     Milliseconds,
     /// Less is better.
     BytesPerPair,
+    /// Neither more nor less is better by itself.
+    Count,
 }
 
 impl Unit {
+    const ALL: [Self; 8] = [
+        Self::PairsPerSecond,
+        Self::BytesPerSecond,
+        Self::NanosecondsPerRead,
+        Self::NanosecondsPerInsert,
+        Self::NanosecondsPerValue,
+        Self::Milliseconds,
+        Self::BytesPerPair,
+        Self::Count,
+    ];
+
     /// Its name in records.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -23,9 +40,18 @@ impl Unit {
             Self::PairsPerSecond => "pairs/s",
             Self::BytesPerSecond => "bytes/s",
             Self::NanosecondsPerRead => "ns",
+            Self::NanosecondsPerInsert => "ns/insert",
+            Self::NanosecondsPerValue => "ns/value",
             Self::Milliseconds => "ms",
             Self::BytesPerPair => "bytes/pair",
+            Self::Count => "count",
         }
+    }
+
+    /// The unit called `name` in records.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|unit| unit.name() == name)
     }
 
     /// True if a larger number is a better one.
@@ -38,10 +64,12 @@ impl Unit {
 /// The result of one workload on one peer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Figure {
-    /// Name of the workload, as in [`crate::workload`].
-    pub workload: &'static str,
+    /// What was measured: the name of a workload, with a suffix where it has several figures.
+    pub workload: String,
     /// Name of the peer, or `machine`.
-    pub peer: &'static str,
+    pub peer: String,
+    /// Pairs in the store.
+    pub pairs: u64,
     /// What the numbers count.
     pub unit: Unit,
     /// The middle of the rounds.
@@ -58,15 +86,17 @@ impl Figure {
     /// The figure of `rounds`, one number each.
     #[must_use]
     pub fn of(
-        workload: &'static str,
-        peer: &'static str,
+        workload: impl Into<String>,
+        peer: impl Into<String>,
+        pairs: u64,
         unit: Unit,
         mut rounds: Vec<f64>,
     ) -> Self {
         rounds.sort_unstable_by(f64::total_cmp);
         Self {
-            workload,
-            peer,
+            workload: workload.into(),
+            peer: peer.into(),
+            pairs,
             unit,
             median: quantile(&rounds, 0.5),
             least: quantile(&rounds, 0.0),
@@ -98,8 +128,15 @@ mod tests {
     }
 
     #[test]
+    fn names_of_units_lead_back() {
+        for unit in Unit::ALL {
+            assert_eq!(Unit::named(unit.name()), Some(unit));
+        }
+    }
+
+    #[test]
     fn a_figure_keeps_the_middle_and_both_ends() {
-        let figure = Figure::of("w", "p", Unit::Milliseconds, vec![5.0, 1.0, 9.0, 3.0, 7.0]);
+        let figure = Figure::of("w", "p", 9, Unit::Milliseconds, vec![5.0, 1.0, 9.0, 3.0, 7.0]);
         assert_eq!((figure.least, figure.median, figure.most, figure.rounds), (1.0, 5.0, 9.0, 5));
     }
 }

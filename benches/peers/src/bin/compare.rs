@@ -5,27 +5,25 @@ use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
-use cidstore_peers::crash::{self, CHILD};
+use cidstore_peers::crash::{CHILD, WriteUntilKilled};
 use cidstore_peers::pairs::Pairs;
-use cidstore_peers::peer::Peer;
-use cidstore_peers::peers::{CidStore, Lmdb};
 use cidstore_peers::report::Record;
-use cidstore_peers::settings::{Settings, USAGE};
-use cidstore_peers::{Result, run};
+use cidstore_peers::settings::{self, Settings};
+use cidstore_peers::{Result, peers, run};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let result = match words.as_slice() {
         ["--help" | "-h"] => {
-            println!("{USAGE}");
+            println!("{}", settings::usage());
             return ExitCode::SUCCESS;
         }
         [CHILD, peer, folder, count, seed, first] => child(peer, folder, [count, seed, first]),
         _ => match Settings::parse(arguments) {
             Ok(settings) => compare(&settings),
             Err(error) => {
-                eprintln!("compare: {error}\n{USAGE}");
+                eprintln!("compare: {error}\n{}", settings::usage());
                 return ExitCode::from(2);
             }
         },
@@ -63,10 +61,5 @@ fn keep(record: &Record) -> Result<()> {
 fn child(peer: &str, folder: &str, numbers: [&str; 3]) -> Result<()> {
     let [count, seed, first] = numbers.map(str::parse::<u64>);
     let pairs = Pairs::new(count?, seed?);
-    let folder = Path::new(folder);
-    match peer {
-        CidStore::NAME => crash::write_until_killed::<CidStore>(folder, &pairs, first?),
-        Lmdb::NAME => crash::write_until_killed::<Lmdb>(folder, &pairs, first?),
-        _ => Err(format!("no such peer: {peer}").into()),
-    }
+    peers::named(peer, WriteUntilKilled { folder: Path::new(folder), pairs, first: first? })
 }

@@ -3,89 +3,79 @@
 use std::path::Path;
 
 use cidstore_core::E;
-use cidstore_engine::{Durability, ReadGuard, Store};
+use cidstore_engine::{Durability as Kept, Store};
 
 use crate::Result;
-use crate::pairs::Pairs;
-use crate::peer::{Durable, Peer, Reader};
+use crate::peer::{Abilities, Durability, Mode, Peer, Reader};
 
 const FILE: &str = "cidstore.h5";
-/// Largest log: what a store has unless told otherwise, said here so that the record says it.
-const WAL_BYTES: u64 = 256 << 20;
 
 /// This store, in its default configuration but for the durability of single writes.
 pub struct CidStore {
     store: Store,
 }
 
-impl CidStore {
-    /// A handle whose reads share one pin.
-    ///
-    /// # Errors
-    /// The store's own.
-    pub fn pinned(&self) -> Result<Pinned<'_>> {
-        Ok(Pinned { guard: self.store.pin()? })
-    }
-}
-
 impl Peer for CidStore {
     const NAME: &'static str = "cidstore";
+    const ABILITIES: Abilities = Abilities::ALL;
     type Reader<'a> = &'a Store;
 
     fn version() -> String {
         env!("CARGO_PKG_VERSION").to_owned()
     }
 
-    fn settings(&self) -> Vec<(&'static str, String)> {
+    fn settings() -> Vec<(&'static str, String)> {
         vec![
-            ("durability", "Buffered: outlives a killed process, not a power cut".to_owned()),
-            ("wal_bytes", format!("{WAL_BYTES} at most, the default")),
+            ("buffered", "Durability::Buffered: outlives a killed process".to_owned()),
+            ("synced", "Durability::Immediate, the default".to_owned()),
+            ("all else", "the defaults".to_owned()),
+            ("reads", "each by itself, none under a shared pin".to_owned()),
         ]
     }
 
-    fn create(folder: &Path) -> Result<Self> {
-        Self::open(folder)
+    fn open(folder: &Path, mode: Mode) -> Result<Self> {
+        let durability = match mode.durability {
+            Durability::Buffered => Kept::Buffered,
+            Durability::Synced => Kept::Immediate,
+        };
+        let options = Store::options().create(true).durability(durability);
+        Ok(Self { store: options.open(folder.join(FILE))? })
     }
 
-    fn bulk_load(&mut self, pairs: &Pairs) -> Result<()> {
-        let loaded = self.store.bulk_load(pairs.iter())?;
-        if loaded.new_pairs == pairs.count() {
-            Ok(())
-        } else {
-            Err(format!("{} of {} pairs loaded", loaded.new_pairs, pairs.count()).into())
-        }
+    fn bulk_load(&self, pairs: impl Iterator<Item = (E, E)>) -> Result<()> {
+        self.store.bulk_load(pairs)?;
+        Ok(())
     }
 
-    fn insert_batch(&mut self, batch: &[(E, E)]) -> Result<()> {
+    fn insert_batch(&self, batch: &[(E, E)]) -> Result<()> {
         self.store.batch_insert(batch)?;
         Ok(())
     }
 
-    fn sync(&mut self) -> Result<()> {
-        Ok(self.store.sync()?)
+    fn insert(&self, key: E, value: E) -> Result<()> {
+        self.store.insert(key, value)?;
+        Ok(())
     }
 
-    fn reader(&self) -> Result<Self::Reader<'_>> {
-        Ok(&self.store)
+    fn sync(self) -> Result<Self> {
+        self.store.sync()?;
+        Ok(self)
     }
 
-    fn live_bytes(&self) -> Result<u64> {
-        Ok(self.store.stats().live_bytes)
+    fn read<T>(&self, work: impl for<'a> FnOnce(&Self::Reader<'a>) -> Result<T>) -> Result<T> {
+        work(&&self.store)
+    }
+
+    fn live_bytes(&self) -> Result<Option<u64>> {
+        Ok(Some(self.store.stats().live_bytes))
+    }
+
+    fn checkpoints(&self) -> Option<u64> {
+        Some(self.store.stats().checkpoints)
     }
 
     fn close(self) -> Result<()> {
         Ok(self.store.close()?)
-    }
-}
-
-impl Durable for CidStore {
-    fn open(folder: &Path) -> Result<Self> {
-        let store = Store::options()
-            .create(true)
-            .durability(Durability::Buffered)
-            .wal_bytes(WAL_BYTES)
-            .open(folder.join(FILE))?;
-        Ok(Self { store })
     }
 
     fn is_beside_the_data(file_name: &str) -> bool {
@@ -102,15 +92,22 @@ impl Reader for &Store {
         self.get_many_with(keys, |_, values| each(values.as_slice().first().copied()))?;
         Ok(())
     }
-}
 
-/// Reads under one pin.
-pub struct Pinned<'a> {
-    guard: ReadGuard<'a>,
-}
+    fn values(&self, key: E, mut each: impl FnMut(E)) -> Result<()> {
+        for value in Store::get(self, key)?.as_slice() {
+            each(*value);
+        }
+        Ok(())
+    }
 
-impl Reader for Pinned<'_> {
-    fn get(&self, key: E) -> Result<Option<E>> {
-        Ok(self.guard.get(key)?.as_slice().first().copied())
+    fn iterate(&self, key: E, mut each: impl FnMut(E)) -> Result<()> {
+        for value in self.pin()?.values(key)? {
+            each(value?);
+        }
+        Ok(())
+    }
+
+    fn contains(&self, key: E, value: E) -> Result<bool> {
+        Ok(Store::contains(self, key, value)?)
     }
 }

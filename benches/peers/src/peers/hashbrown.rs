@@ -1,63 +1,61 @@
-//! The ceiling: a hash map in memory, which loses everything at the end and lets nobody else in.
+//! A ceiling: a hash map in memory, which loses everything at the end and lets nobody else in.
 
 use std::path::Path;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 use cidstore_core::E;
 use hashbrown::HashMap;
 
 use crate::Result;
-use crate::pairs::Pairs;
-use crate::peer::{Peer, Reader};
+use crate::peer::{Abilities, Mode, Peer, Reader, one_value_only};
 
 /// `hashbrown::HashMap` with its default hasher.
 pub struct Hashbrown {
-    map: HashMap<E, E>,
+    /// Locked once a batch, and once for a whole round of reads.
+    map: RwLock<HashMap<E, E>>,
 }
 
 impl Peer for Hashbrown {
     const NAME: &'static str = "hashbrown";
-    type Reader<'a> = &'a HashMap<E, E>;
+    const ABILITIES: Abilities = Abilities::MEMORY;
+    type Reader<'a> = RwLockReadGuard<'a, HashMap<E, E>>;
 
     fn version() -> String {
         super::locked_version("hashbrown").to_owned()
     }
 
-    fn settings(&self) -> Vec<(&'static str, String)> {
+    fn settings() -> Vec<(&'static str, String)> {
         vec![
             ("durability", "none".to_owned()),
-            ("bulk_load", "into a map reserved for the count".to_owned()),
-            ("batch_insert", "into a map that grows".to_owned()),
+            ("bulk_load", "a map that grows".to_owned()),
             ("get_many", "a loop of get".to_owned()),
         ]
     }
 
-    fn create(_folder: &Path) -> Result<Self> {
-        Ok(Self { map: HashMap::new() })
+    fn open(_folder: &Path, _mode: Mode) -> Result<Self> {
+        Ok(Self { map: RwLock::new(HashMap::new()) })
     }
 
-    fn bulk_load(&mut self, pairs: &Pairs) -> Result<()> {
-        self.map.reserve(usize::try_from(pairs.count())?);
-        self.map.extend(pairs.iter());
+    fn bulk_load(&self, pairs: impl Iterator<Item = (E, E)>) -> Result<()> {
+        self.map.write().unwrap_or_else(PoisonError::into_inner).extend(pairs);
         Ok(())
     }
 
-    fn insert_batch(&mut self, batch: &[(E, E)]) -> Result<()> {
-        for (key, value) in batch {
-            self.map.insert(*key, *value);
-        }
+    fn insert_batch(&self, batch: &[(E, E)]) -> Result<()> {
+        self.map.write().unwrap_or_else(PoisonError::into_inner).extend(batch.iter().copied());
         Ok(())
     }
 
-    fn sync(&mut self) -> Result<()> {
-        Ok(())
+    fn sync(self) -> Result<Self> {
+        Ok(self)
     }
 
-    fn reader(&self) -> Result<Self::Reader<'_>> {
-        Ok(&self.map)
+    fn read<T>(&self, work: impl for<'a> FnOnce(&Self::Reader<'a>) -> Result<T>) -> Result<T> {
+        work(&self.map.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn live_bytes(&self) -> Result<u64> {
-        Ok(self.map.allocation_size() as u64)
+    fn live_bytes(&self) -> Result<Option<u64>> {
+        Ok(Some(self.map.read().unwrap_or_else(PoisonError::into_inner).allocation_size() as u64))
     }
 
     fn close(self) -> Result<()> {
@@ -65,8 +63,16 @@ impl Peer for Hashbrown {
     }
 }
 
-impl Reader for &HashMap<E, E> {
+impl Reader for RwLockReadGuard<'_, HashMap<E, E>> {
     fn get(&self, key: E) -> Result<Option<E>> {
         Ok(HashMap::get(self, &key).copied())
+    }
+
+    fn values(&self, _key: E, _each: impl FnMut(E)) -> Result<()> {
+        one_value_only(Hashbrown::NAME)
+    }
+
+    fn contains(&self, _key: E, _value: E) -> Result<bool> {
+        one_value_only(Hashbrown::NAME)
     }
 }
