@@ -4,7 +4,7 @@
 //!
 //! # Reading order
 //!
-//! [`error`], `options`, `values`; [`io`] (every byte passes it), `space` (where pages live), `table` (which page is
+//! [`error`], `options`, `values`; `sync` (atomics and locks, or a model checker's); [`io`] (every byte passes it), `space` (where pages live), `table` (which page is
 //! whose), `valueset` (large sets), `wal` (the log); `shared` (what readers see), `read`; `writer` (changes to
 //! pages), [`view`] (the file in another format), `checkpoint` (pages to disk), `store` (the parts together); then the public face: `handle`,
 //! `files`, `guard`, `scan`, `transaction`, `bulk`, `maintenance`, `inspect`.
@@ -23,6 +23,7 @@ mod read;
 mod shared;
 mod space;
 mod store;
+mod sync;
 mod table;
 mod values;
 mod valueset;

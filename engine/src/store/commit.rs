@@ -1,15 +1,9 @@
 //! Writing: many threads, one leader.
 //!
-//! Whoever gets the writer lock leads. With nobody waiting it does its own write and is done. Otherwise it
-//! takes all that wait, logs them, syncs once if one of them is `Immediate`, applies them in log order, and
-//! wakes their threads. A thread that waits is woken either with its answer or to lead the next group: every
-//! leader, after it gave the lock back, wakes the first of those that came meanwhile. So no write waits
-//! while nobody leads: a thread queues itself *before* it tries the lock, and a leader looks at the queue
-//! *after* it gave the lock back.
+//! Who leads, and who waits for it, is told in [`turns`](super::turns). The leader logs a group of writes, syncs once if
+//! one of them is `Immediate`, applies them in log order, and answers each.
 
-use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use cidstore_core::E;
@@ -17,6 +11,7 @@ use cidstore_core::layout::record::{Opcode, RECORD_BYTES};
 use cidstore_core::layout::table::Space;
 
 use super::engine::{Engine, Leading, WriterState};
+use super::turns;
 use crate::error::{Error, Result};
 use crate::options::Durability;
 use crate::table::shadow::ShadowTable;
@@ -29,8 +24,6 @@ const DIRTY_PAGES_DUE: usize = 1 << 18;
 const POOL_PAGES_MAX: usize = 3 << 19;
 /// Part of the log that makes a checkpoint due.
 const LOG_PART_DUE: u64 = 2;
-/// Most writes that one group takes, so that the first of it does not wait for ever.
-const GROUP_MAX: usize = 1024;
 /// How long after the last synced write the log says that it was synced.
 const WITNESS_AFTER: Duration = Duration::from_millis(100);
 /// Checkpoints that a group may ask for: one brings the pages down, the next frees what the first replaced.
@@ -40,6 +33,8 @@ const WAITS_FOR_READERS: u32 = 20;
 const WAIT_FOR_READERS: Duration = Duration::from_millis(1);
 /// Free pages that inserts leave to deletes.
 const DELETE_SLACK_PAGES: u64 = 32;
+/// Why it is not known what became of a write.
+const LEADER_PANICKED: &str = "a panic while a write was applied";
 
 /// What a write did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,56 +69,10 @@ impl Write {
     }
 }
 
-/// A write with its way back to the thread that waits for it.
-#[derive(Debug)]
-struct Ticket {
-    write: Write,
-    durability: Durability,
-    state: Mutex<TicketState>,
-    woken: Condvar,
-}
-
-#[derive(Debug)]
-enum TicketState {
-    Waiting,
-    Lead,
-    Done(Result<Outcome>),
-}
-
-/// Those that wait.
-#[derive(Debug, Default)]
-pub(crate) struct Queue {
-    tickets: Mutex<VecDeque<Arc<Ticket>>>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // The guarded values are whole at every step, so a panic elsewhere does not spoil them.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Queue {
-    fn is_empty(&self) -> bool {
-        lock(&self.tickets).is_empty()
-    }
-
-    fn take(&self) -> Vec<Arc<Ticket>> {
-        let mut tickets = lock(&self.tickets);
-        let count = tickets.len().min(GROUP_MAX);
-        tickets.drain(..count).collect()
-    }
-
-    /// Wakes the first that waits, to lead.
-    pub(crate) fn wake_leader(&self) {
-        let first = lock(&self.tickets).front().cloned();
-        if let Some(ticket) = first {
-            let mut state = lock(&ticket.state);
-            if matches!(*state, TicketState::Waiting) {
-                *state = TicketState::Lead;
-                ticket.woken.notify_one();
-            }
-        }
-    }
-}
+/// A write, and how durable it is to be when it is answered.
+pub(crate) type Request = (Write, Durability);
+/// What a write is answered.
+pub(crate) type Answer = Result<Outcome>;
 
 /// Why a group cannot be logged yet.
 enum NotYet {
@@ -144,7 +93,7 @@ struct PanicGuard<'a>(&'a Engine);
 impl Drop for PanicGuard<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let cause = "a panic while a write was applied".into();
+            let cause = LEADER_PANICKED.into();
             self.0.shared.mark_failed(&Error::OutcomeUnknown { cause });
         }
     }
@@ -156,14 +105,15 @@ impl Engine {
         self.check_writable()?;
         self.check_size(&write)?;
         self.step_back();
-        // Those who wait come first: a thread that writes in a loop would starve them.
-        let free = if self.queue.is_empty() { self.try_writer() } else { None };
-        let outcome = match free {
-            Some(state) => self.lead_alone(state, &write, durability),
-            None => self.commit_queued(write, durability),
-        };
+        let answer = self.turns.carry_out(
+            (write, durability),
+            |state, (write, durability)| self.lead_alone(state, write, *durability),
+            |state, group| self.lead_group(state, group),
+        );
         self.note_interval(durability);
-        outcome
+        answer.unwrap_or_else(|turns::Abandoned| {
+            Err(Error::OutcomeUnknown { cause: LEADER_PANICKED.into() })
+        })
     }
 
     /// As [`commit`](Self::commit), for a caller that has led (a transaction) and keeps the lock till the end.
@@ -225,38 +175,11 @@ impl Engine {
         outcome.unwrap_or(Err(Error::Closed))
     }
 
-    fn commit_queued(&self, write: Write, durability: Durability) -> Result<Outcome> {
-        let ticket = Arc::new(Ticket {
-            write,
-            durability,
-            state: Mutex::new(TicketState::Waiting),
-            woken: Condvar::new(),
-        });
-        lock(&self.queue.tickets).push_back(Arc::clone(&ticket));
-        loop {
-            if let Some(state) = self.try_writer() {
-                self.lead_queue(state);
-            }
-            let mut state = lock(&ticket.state);
-            while matches!(*state, TicketState::Waiting) {
-                state = ticket.woken.wait(state).unwrap_or_else(PoisonError::into_inner);
-            }
-            match std::mem::replace(&mut *state, TicketState::Waiting) {
-                TicketState::Done(outcome) => return outcome,
-                TicketState::Lead | TicketState::Waiting => {}
-            }
-        }
-    }
-
     /// Leads one group of those that wait.
-    fn lead_queue<'a>(&'a self, state: Leading<'a>) {
-        let tickets = self.queue.take();
-        let group: Vec<(&Write, Durability)> =
-            tickets.iter().map(|ticket| (&ticket.write, ticket.durability)).collect();
-        drop(self.lead(state, &group, |at, answer| {
-            *lock(&tickets[at].state) = TicketState::Done(answer);
-            tickets[at].woken.notify_one();
-        }));
+    fn lead_group<'a>(&'a self, state: Leading<'a>, group: &turns::Group<Request, Answer>) {
+        let writes: Vec<(&Write, Durability)> =
+            group.writes().map(|(write, durability)| (write, *durability)).collect();
+        drop(self.lead(state, &writes, |at, answer| group.answer(at, answer)));
     }
 
     /// Carries out a group of writes; `answer` gets each one's outcome. Gives the lock back held.

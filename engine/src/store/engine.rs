@@ -2,21 +2,17 @@
 //!
 //! Lock order: `checkpointer`, then `writer`, then the file layout inside. Readers take none of them.
 
-use std::ops::{Deref, DerefMut};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::checkpoint::Checkpointer;
 use crate::error::Result;
 use crate::options::Settings;
 use crate::shared::Shared;
 use crate::store::background::Background;
-use crate::store::commit::Queue;
+use crate::store::commit::{Answer, Request};
+use crate::store::turns::{self, Turns};
 use crate::wal::{Appender, Wal};
 use crate::writer::apply::Writer;
-
-/// How often a writer yields to those who wait for the lock before it goes on regardless.
-const STEP_BACK_MAX: u32 = 64;
 
 /// An open store.
 #[derive(Debug)]
@@ -24,11 +20,7 @@ pub(crate) struct Engine {
     pub(crate) shared: Arc<Shared>,
     pub(crate) settings: Settings,
     /// Everything that changes pages or the log.
-    pub(crate) writer: Mutex<WriterState>,
-    /// How many wait for the lock itself.
-    pub(crate) waiting: AtomicU32,
-    /// Who waits to write.
-    pub(crate) queue: Queue,
+    pub(crate) turns: Turns<WriterState, Request, Answer>,
     /// What is on disk. `None` for a store that was opened read-only.
     pub(crate) checkpointer: Mutex<Checkpointer>,
     /// Most log records that one group may have.
@@ -48,73 +40,25 @@ pub(crate) struct WriterState {
     pub(crate) cut_lsn: u64,
 }
 
-/// The writer lock. Giving it back, even by a panic, wakes somebody of those who queued up meanwhile: whoever
-/// finds the lock taken relies on it.
-pub(crate) struct Leading<'a> {
-    /// `None` only while it is dropped.
-    state: Option<MutexGuard<'a, WriterState>>,
-    queue: &'a Queue,
-}
-
-impl Deref for Leading<'_> {
-    type Target = WriterState;
-
-    fn deref(&self) -> &WriterState {
-        match &self.state {
-            Some(state) => state,
-            None => unreachable!("the lock is held until the drop"),
-        }
-    }
-}
-
-impl DerefMut for Leading<'_> {
-    fn deref_mut(&mut self) -> &mut WriterState {
-        match &mut self.state {
-            Some(state) => state,
-            None => unreachable!("the lock is held until the drop"),
-        }
-    }
-}
-
-impl Drop for Leading<'_> {
-    fn drop(&mut self) {
-        // First the lock, then the look at the queue: see `commit`.
-        self.state = None;
-        self.queue.wake_leader();
-    }
-}
+/// The writer lock, held.
+pub(crate) type Leading<'a> = turns::Leading<'a, WriterState, Request, Answer>;
 
 impl Engine {
     /// The writer, once the present leader is done.
     ///
     /// A panic under the lock marks the store as failed (see `commit`), so a poisoned lock adds nothing.
     pub(crate) fn writer(&self) -> Leading<'_> {
-        // Relaxed: a hint that makes writers step back (see `commit`), nothing depends on it.
-        self.waiting.fetch_add(1, Ordering::Relaxed);
-        let state = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        self.waiting.fetch_sub(1, Ordering::Relaxed);
-        Leading { state: Some(state), queue: &self.queue }
+        self.turns.lock()
     }
 
-    /// Lets those go first who wait for the writer lock itself: a snapshot, a checkpoint's cut. The lock is not
-    /// fair, and a thread that writes in a loop would hardly ever leave it to them.
+    /// Lets those go first who wait for the writer lock itself.
     pub(crate) fn step_back(&self) {
-        for _ in 0..STEP_BACK_MAX {
-            if self.waiting.load(Ordering::Relaxed) == 0 {
-                return;
-            }
-            std::thread::yield_now();
-        }
+        self.turns.step_back();
     }
 
     /// The writer if nobody has it.
     pub(crate) fn try_writer(&self) -> Option<Leading<'_>> {
-        let state = match self.writer.try_lock() {
-            Ok(state) => state,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return None,
-        };
-        Some(Leading { state: Some(state), queue: &self.queue })
+        self.turns.try_lock()
     }
 
     /// What is on disk, once a running checkpoint is done.

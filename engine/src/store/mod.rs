@@ -1,7 +1,7 @@
 //! The store: parts put together, operations from the first call to the answer.
 //!
-//! In reading order: [`engine`] holds the parts, [`commit`] lets many threads write through one leader,
-//! [`checkpointing`] runs checkpoints beside them, [`background`] is the store's own threads, [`open`]
+//! In reading order: [`turns`] says which thread leads, [`engine`] holds the parts, [`commit`] lets many threads
+//! write through one leader, [`checkpointing`] runs checkpoints beside them, [`background`] is the store's own threads, [`open`]
 //! creates, opens and recovers.
 
 pub(crate) mod background;
@@ -11,3 +11,4 @@ pub(crate) mod commit;
 pub(crate) mod create;
 pub(crate) mod engine;
 pub(crate) mod open;
+pub(crate) mod turns;

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::path::Path;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use cidstore_core::hash::MAX_DEPTH;
@@ -14,9 +14,9 @@ use cidstore_core::layout::superblock::{
 use cidstore_core::layout::table::{Space, TableKind};
 
 use super::background::Background;
-use super::commit::Queue;
 use super::create::temporary_name;
 use super::engine::{Engine, WriterState};
+use super::turns::Turns;
 use crate::checkpoint::Checkpointer;
 use crate::error::{Error, Result};
 use crate::io::{Disk, DiskFile, LockMode, OpenMode, PathKind};
@@ -322,13 +322,11 @@ impl Parts {
             records_max: log.as_ref().map_or(0, Appender::records_max),
             shared: self.shared,
             settings,
-            writer: Mutex::new(WriterState {
+            turns: Turns::new(WriterState {
                 writer: self.writer,
                 cut_lsn: self.checkpointer.newest.lsn,
                 log,
             }),
-            waiting: AtomicU32::new(0),
-            queue: Queue::default(),
             checkpointer: Mutex::new(self.checkpointer),
             wal,
             background: Background::default(),

@@ -1,0 +1,288 @@
+//! [`Turns`]: who leads. Many threads write, one at a time does the work of all that wait.
+//!
+//! Whoever gets the lock leads. With nobody waiting it does its own write and is done. Otherwise it takes all
+//! that wait, and wakes their threads with the answers. A thread that waits is woken either with its answer or
+//! to lead the next group: every leader, after it gave the lock back, wakes the first of those that came
+//! meanwhile. So no write waits while nobody leads: a thread queues itself *before* it tries the lock, and a
+//! leader looks at the queue *after* it gave the lock back. A leader that panics leaves nobody waiting either.
+//!
+//! What is guarded (`S`), what a write is (`W`) and what it is answered (`A`) is for others to say, so that the models
+//! run this file with little of each.
+
+#[cfg(all(test, any(loom, shuttle)))]
+mod interleavings;
+
+use std::collections::VecDeque;
+use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, PoisonError, TryLockError};
+
+use crate::sync::{Condvar, Mutex, TryMutex, TryMutexGuard, lock};
+
+/// How often a writer yields to those who wait for the lock before it goes on regardless.
+const STEP_BACK_MAX: u32 = 64;
+/// Most writes that one group takes, so that the first of it does not wait for ever.
+const GROUP_MAX: usize = 1024;
+
+/// The lock, and who waits for what is done under it.
+#[derive(Debug)]
+pub(crate) struct Turns<S, W, A> {
+    state: TryMutex<S>,
+    /// How many wait for the lock itself. A hint, so no model checker needs to see it.
+    waiting: AtomicU32,
+    queue: Queue<W, A>,
+}
+
+/// The leader that took a write has panicked: it may have been carried out or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Abandoned;
+
+impl<S, W, A> Turns<S, W, A> {
+    pub(crate) fn new(state: S) -> Self {
+        let queue = Queue { tickets: Mutex::new(VecDeque::new()) };
+        Self { state: TryMutex::new(state), waiting: AtomicU32::new(0), queue }
+    }
+
+    /// The lock, once the present leader is done.
+    pub(crate) fn lock(&self) -> Leading<'_, S, W, A> {
+        // Relaxed: a hint that makes writers step back, nothing depends on it.
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        Leading { state: Some(state), queue: &self.queue }
+    }
+
+    /// The lock if nobody has it.
+    pub(crate) fn try_lock(&self) -> Option<Leading<'_, S, W, A>> {
+        let state = match self.state.try_lock() {
+            Ok(state) => state,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return None,
+        };
+        Some(Leading { state: Some(state), queue: &self.queue })
+    }
+
+    /// Lets those go first who wait for the lock itself: a snapshot, a checkpoint's cut. The lock is not fair, and a
+    /// thread that writes in a loop would hardly ever leave it to them.
+    pub(crate) fn step_back(&self) {
+        for _ in 0..STEP_BACK_MAX {
+            if self.waiting.load(Ordering::Relaxed) == 0 {
+                return;
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    /// Has a write carried out: by this thread `alone` if nobody waits, else by whoever leads next; that may be
+    /// this thread, which then leads a whole `group` and [answers](Group::answer) each write of it.
+    ///
+    /// # Errors
+    ///
+    /// [`Abandoned`] if the leader panicked.
+    pub(crate) fn carry_out<'a>(
+        &'a self,
+        write: W,
+        alone: impl FnOnce(Leading<'a, S, W, A>, &W) -> A,
+        group: impl Fn(Leading<'a, S, W, A>, &Group<W, A>),
+    ) -> Result<A, Abandoned> {
+        // Those who wait come first: a thread that writes in a loop would starve them.
+        let free = if self.queue.is_empty() { self.try_lock() } else { None };
+        if let Some(leading) = free {
+            return Ok(alone(leading, &write));
+        }
+        let ticket = self.queue.enter(write);
+        loop {
+            self.lead_if_free(&group);
+            match ticket.wait() {
+                Turn::Answered(answer) => return Ok(answer),
+                Turn::Abandoned => return Err(Abandoned),
+                Turn::Lead => {}
+            }
+        }
+    }
+
+    fn lead_if_free<'a>(&'a self, group: &impl Fn(Leading<'a, S, W, A>, &Group<W, A>)) {
+        if let Some(leading) = self.try_lock() {
+            group(leading, &self.queue.take());
+        }
+    }
+}
+
+/// The lock, held. Giving it back, even by a panic, wakes somebody of those who queued up meanwhile: whoever
+/// finds the lock taken relies on it.
+pub(crate) struct Leading<'a, S, W, A> {
+    /// `None` only while it is dropped.
+    state: Option<TryMutexGuard<'a, S>>,
+    queue: &'a Queue<W, A>,
+}
+
+impl<S, W, A> Deref for Leading<'_, S, W, A> {
+    type Target = S;
+
+    fn deref(&self) -> &S {
+        match &self.state {
+            Some(state) => state,
+            None => unreachable!("the lock is held until the drop"),
+        }
+    }
+}
+
+impl<S, W, A> DerefMut for Leading<'_, S, W, A> {
+    fn deref_mut(&mut self) -> &mut S {
+        match &mut self.state {
+            Some(state) => state,
+            None => unreachable!("the lock is held until the drop"),
+        }
+    }
+}
+
+impl<S, W, A> Drop for Leading<'_, S, W, A> {
+    fn drop(&mut self) {
+        // First the lock, then the look at the queue: see the head of this file.
+        self.state = None;
+        self.queue.wake_leader();
+    }
+}
+
+/// Those that wait.
+#[derive(Debug)]
+struct Queue<W, A> {
+    tickets: Mutex<VecDeque<Arc<Ticket<W, A>>>>,
+}
+
+impl<W, A> Queue<W, A> {
+    fn is_empty(&self) -> bool {
+        lock(&self.tickets).is_empty()
+    }
+
+    fn enter(&self, write: W) -> Arc<Ticket<W, A>> {
+        let state = Mutex::new(TicketState::Waiting);
+        let ticket = Arc::new(Ticket { write, state, woken: Condvar::new() });
+        lock(&self.tickets).push_back(Arc::clone(&ticket));
+        ticket
+    }
+
+    fn take(&self) -> Group<W, A> {
+        let mut tickets = lock(&self.tickets);
+        let count = tickets.len().min(GROUP_MAX);
+        Group { tickets: tickets.drain(..count).collect() }
+    }
+
+    /// Wakes the first that waits, to lead.
+    fn wake_leader(&self) {
+        let first = lock(&self.tickets).front().cloned();
+        if let Some(ticket) = first {
+            let mut state = lock(&ticket.state);
+            if matches!(*state, TicketState::Waiting) {
+                *state = TicketState::Lead;
+                ticket.woken.notify_one();
+            }
+        }
+    }
+}
+
+/// A write with its way back to the thread that waits for it.
+#[derive(Debug)]
+struct Ticket<W, A> {
+    write: W,
+    state: Mutex<TicketState<A>>,
+    woken: Condvar,
+}
+
+#[derive(Debug)]
+enum TicketState<A> {
+    Waiting,
+    Lead,
+    Answered(A),
+    Abandoned,
+    /// The thread has its answer.
+    Over,
+}
+
+/// What a thread was woken for.
+enum Turn<A> {
+    Lead,
+    Answered(A),
+    Abandoned,
+}
+
+impl<W, A> Ticket<W, A> {
+    fn wait(&self) -> Turn<A> {
+        let mut state = lock(&self.state);
+        loop {
+            let (turn, next) = match std::mem::replace(&mut *state, TicketState::Waiting) {
+                TicketState::Waiting => {
+                    state = self.woken.wait(state).unwrap_or_else(PoisonError::into_inner);
+                    continue;
+                }
+                TicketState::Lead => (Turn::Lead, TicketState::Waiting),
+                TicketState::Answered(answer) => (Turn::Answered(answer), TicketState::Over),
+                TicketState::Abandoned | TicketState::Over => (Turn::Abandoned, TicketState::Over),
+            };
+            *state = next;
+            return turn;
+        }
+    }
+
+    fn wake(&self, with: TicketState<A>) {
+        *lock(&self.state) = with;
+        self.woken.notify_one();
+    }
+}
+
+/// The writes that a leader has taken. Dropping it tells those that were not answered that they are abandoned.
+pub(crate) struct Group<W, A> {
+    tickets: Vec<Arc<Ticket<W, A>>>,
+}
+
+impl<W, A> Group<W, A> {
+    /// The writes, in the order in which they came.
+    pub(crate) fn writes(&self) -> impl Iterator<Item = &W> {
+        self.tickets.iter().map(|ticket| &ticket.write)
+    }
+
+    /// Answers the write at this place, once.
+    pub(crate) fn answer(&self, at: usize, answer: A) {
+        if let Some(ticket) = self.tickets.get(at) {
+            ticket.wake(TicketState::Answered(answer));
+        }
+    }
+}
+
+impl<W, A> Drop for Group<W, A> {
+    fn drop(&mut self) {
+        for ticket in &self.tickets {
+            let waits = matches!(*lock(&ticket.state), TicketState::Waiting | TicketState::Lead);
+            if waits {
+                ticket.wake(TicketState::Abandoned);
+            }
+        }
+    }
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    #![allow(clippy::panic, reason = "it is what is tested")]
+    use super::*;
+
+    #[test]
+    fn a_leader_that_panics_leaves_nobody_waiting() {
+        let turns: Turns<(), u32, u32> = Turns::new(());
+        let held = turns.lock();
+        std::thread::scope(|scope| {
+            let write = || {
+                let group = |_: Leading<'_, (), u32, u32>, _: &Group<u32, u32>| panic!("planted");
+                turns.carry_out(1, |_, _| 1, group)
+            };
+            let threads = [scope.spawn(write), scope.spawn(write)];
+            while lock(&turns.queue.tickets).len() < 2 {
+                std::thread::yield_now();
+            }
+            drop(held);
+            let ends = threads.map(std::thread::ScopedJoinHandle::join);
+            // One has led and panicked. The other was in its group, or led after it and panicked too.
+            assert!(ends.iter().any(Result::is_err));
+            assert!(ends.iter().flatten().all(|end| *end == Err(Abandoned)));
+        });
+    }
+}

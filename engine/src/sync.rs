@@ -1,0 +1,26 @@
+//! The one door to shared memory and locks, for what a model checker is to run.
+//!
+//! Shipped, these names are those of the standard library and of `crossbeam-epoch`. Built with `--cfg loom` or
+//! `--cfg shuttle` they are the checker's, with the bugs in them that the models' twins plant (see `sync/checked.rs`).
+//! So the models, which lie beside the code in modules called `interleavings`, run the very code that ships. A part
+//! that no model runs takes what it needs from the standard library.
+
+#[cfg(not(any(loom, shuttle)))]
+mod shipped {
+    pub(crate) use std::sync::{Condvar, Mutex, MutexGuard};
+    /// A lock that some only try: see `checked`.
+    pub(crate) use std::sync::{Mutex as TryMutex, MutexGuard as TryMutexGuard};
+}
+
+#[cfg(any(loom, shuttle))]
+pub(crate) mod checked;
+
+#[cfg(any(loom, shuttle))]
+pub(crate) use checked::*;
+#[cfg(not(any(loom, shuttle)))]
+pub(crate) use shipped::*;
+
+/// Locks, whatever a panic left behind: for values that are whole at every step.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
