@@ -43,6 +43,8 @@ mod files;
 mod guard;
 mod handle;
 mod inspect;
+#[cfg(all(test, any(loom, shuttle)))]
+mod interleavings;
 mod maintenance;
 mod scan;
 mod snapshot;

@@ -7,7 +7,6 @@
 use std::collections::VecDeque;
 use std::iter::FusedIterator;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use cidstore_core::E;
 use cidstore_core::layout::{NO_PAGE, PAGE_WORDS};
@@ -19,6 +18,7 @@ use crate::handle::Store;
 use crate::read::Reader;
 use crate::shared::FrozenView;
 use crate::snapshot::Frozen;
+use crate::sync::{PageWord, epoch};
 use crate::valueset::{Chunk, LeafCursor, SetView};
 use crate::writer::pages::bucket_place;
 
@@ -93,7 +93,7 @@ impl Walk {
 }
 
 /// Puts what the bucket at a position has into `found`; answers where the next one begins.
-fn read_bucket<V: View<PAGE_WORDS, W = AtomicU64> + SetView>(
+fn read_bucket<V: View<PAGE_WORDS, W = PageWord> + SetView>(
     reader: &Reader<'_, V>,
     position: u64,
     keys_only: bool,
@@ -133,7 +133,7 @@ fn read_bucket<V: View<PAGE_WORDS, W = AtomicU64> + SetView>(
 }
 
 /// The first page of the bucket at a position, sound, and where the next bucket begins.
-fn bucket_at<V: View<PAGE_WORDS, W = AtomicU64>>(
+fn bucket_at<V: View<PAGE_WORDS, W = PageWord>>(
     reader: &Reader<'_, V>,
     position: u64,
 ) -> Result<(u32, u64)> {
@@ -315,7 +315,7 @@ impl Frozen {
         let shared = &*self.engine().shared;
         shared.check_open()?;
         // The pin keeps pool pages that a checkpoint swings away while they are read.
-        let _pin = crossbeam_epoch::pin();
+        let _pin = epoch::pin();
         read(Reader { shared, view: FrozenView { shared, frozen: self.tables() } })
     }
 }

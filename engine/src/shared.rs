@@ -1,20 +1,20 @@
 //! What readers and the writer share: the mapped spaces, the live tables, the counters, the state.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use cidstore_core::crc::page_checksum;
 use cidstore_core::hash::HashSeed;
 use cidstore_core::layout::table::{Space, TableKind};
 use cidstore_core::layout::{PAGE_BYTES, PAGE_WORDS};
 use cidstore_core::protocol::lookup::View;
-use cidstore_core::protocol::word::Page;
 
 use crate::error::{Error, Result};
 use crate::io::DiskFile;
 use crate::space::is_pool;
 use crate::space::layout::Regions;
+use crate::sync::{AtomicU8, OnceLock, Page, PageWord};
 use crate::table::slots::SlotArray;
 use crate::table::{FrozenTables, LiveTables};
 use crate::valueset::SetView;
@@ -197,7 +197,7 @@ pub(crate) struct LiveView<'a> {
 }
 
 impl View<PAGE_WORDS> for LiveView<'_> {
-    type W = AtomicU64;
+    type W = PageWord;
 
     #[inline]
     fn depth(&self) -> u32 {
@@ -234,7 +234,7 @@ pub(crate) struct FrozenView<'a> {
 }
 
 impl View<PAGE_WORDS> for FrozenView<'_> {
-    type W = AtomicU64;
+    type W = PageWord;
 
     fn depth(&self) -> u32 {
         self.frozen.depth

@@ -7,10 +7,18 @@
 
 #[cfg(not(any(loom, shuttle)))]
 mod shipped {
-    pub(crate) use std::sync::{Condvar, Mutex, MutexGuard};
+    pub(crate) use cidstore_core::protocol::word::Page;
+    pub(crate) use crossbeam_epoch as epoch;
+    pub(crate) use std::sync::atomic::{
+        AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicU64 as PageWord,
+    };
+    pub(crate) use std::sync::{Condvar, Mutex, MutexGuard, OnceLock};
+
     /// A lock that some only try: see `checked`.
     pub(crate) use std::sync::{Mutex as TryMutex, MutexGuard as TryMutexGuard};
 }
+
+pub(crate) use std::sync::atomic::Ordering;
 
 #[cfg(any(loom, shuttle))]
 pub(crate) mod checked;

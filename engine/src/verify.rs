@@ -15,12 +15,12 @@ use cidstore_core::protocol::bucket_seal::check_sealed;
 use cidstore_core::protocol::bucket_write::BucketWriter;
 use cidstore_core::protocol::content::Content;
 use cidstore_core::protocol::extent::Extents;
-use cidstore_core::protocol::word::Page;
 
 use crate::checkpoint::Checkpointer;
 use crate::error::Result;
 use crate::handle::Store;
 use crate::shared::Shared;
+use crate::sync::Page;
 use crate::table::shadow::ShadowTable;
 use crate::transaction;
 use crate::valueset::{self, SetView};

@@ -6,10 +6,12 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use cidstore_core::layout::entry::SetReference;
+
+use crate::sync::{AtomicBool, epoch};
 
 /// Retired things in a batch before it is sealed by itself.
 const BATCH: usize = 4096;
@@ -76,7 +78,7 @@ impl Limbo {
         }
         let passed = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&passed);
-        let guard = crossbeam_epoch::pin();
+        let guard = epoch::pin();
         // Release: pairs with the Acquire in `take_passed`. What pinned readers did before they unpinned
         // happens before this runs, by the collector's own promise.
         guard.defer(move || flag.store(true, Ordering::Release));
@@ -103,7 +105,7 @@ impl Limbo {
     pub(crate) fn take_passed(&mut self) -> Vec<Waiting> {
         if !self.sealed.is_empty() {
             // Helps the collector along: without traffic nobody else would.
-            crossbeam_epoch::pin().flush();
+            epoch::pin().flush();
         }
         let mut things = Vec::new();
         while let Some(batch) = self.sealed.pop_front() {
@@ -141,7 +143,7 @@ mod tests {
     #[test]
     fn nothing_comes_back_while_a_reader_is_pinned() {
         let mut limbo = Limbo::default();
-        let guard = crossbeam_epoch::pin();
+        let guard = epoch::pin();
         limbo.retire(Retired::BucketPage(5), 1, 2);
         limbo.seal();
         for _ in 0..100 {

@@ -8,7 +8,17 @@ pub(crate) mod file_pages;
 pub(crate) mod layout;
 pub(crate) mod limbo;
 pub(crate) mod pool;
+#[cfg(not(any(loom, shuttle)))]
 pub(crate) mod region;
+#[cfg(any(loom, shuttle))]
+#[path = "region_checked.rs"]
+pub(crate) mod region;
+
+use std::sync::atomic::Ordering;
+
+use cidstore_core::layout::PAGE_WORDS;
+
+use region::Region;
 
 /// First page number of the pool. A space of the file can hold 2^28 pages (1 TiB).
 pub(crate) const POOL_BASE: u32 = 1 << 28;
@@ -21,4 +31,14 @@ pub(crate) const HUGE_PAGES: u32 = 512;
 /// True if this page number names a page of the pool.
 pub(crate) const fn is_pool(page: u32) -> bool {
     page >= POOL_BASE
+}
+
+impl Region {
+    /// Copies a page into a private buffer.
+    pub(crate) fn copy_out(&self, page: u32, out: &mut [u64; PAGE_WORDS]) {
+        for (to, from) in out.iter_mut().zip(self.page(page)) {
+            // Relaxed: the caller has the page's immutability (or the writer lock) on its side.
+            *to = from.load(Ordering::Relaxed);
+        }
+    }
 }

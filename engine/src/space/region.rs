@@ -16,12 +16,11 @@
 use std::io;
 use std::os::fd::RawFd;
 use std::ptr::{NonNull, null_mut};
-use std::sync::atomic::Ordering;
 
-use cidstore_core::layout::{PAGE_BYTES, PAGE_WORDS};
-use cidstore_core::protocol::word::Page;
+use cidstore_core::layout::PAGE_BYTES;
 
 use super::{HUGE_PAGES, POOL_BASE, POOL_PAGES};
+use crate::sync::Page;
 
 /// Pages that can be addressed in one space.
 const REGION_PAGES: usize = POOL_BASE as usize + POOL_PAGES as usize;
@@ -119,14 +118,6 @@ impl Region {
     pub(crate) fn discard_pool(&self, first_page: u32, page_count: u32) {
         assert!(first_page >= POOL_BASE, "only pool pages can be discarded");
         advise(self.address(first_page), page_count as usize * PAGE_BYTES, libc::MADV_DONTNEED);
-    }
-
-    /// Copies a page into a private buffer.
-    pub(crate) fn copy_out(&self, page: u32, out: &mut [u64; PAGE_WORDS]) {
-        for (to, from) in out.iter_mut().zip(self.page(page)) {
-            // Relaxed: the caller has the page's immutability (or the writer lock) on its side.
-            *to = from.load(Ordering::Relaxed);
-        }
     }
 }
 

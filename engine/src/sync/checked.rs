@@ -65,6 +65,9 @@ pub(crate) enum Plant {
     InModel(&'static str),
 }
 
+/// Stack of a model's thread.
+const STACK_BYTES: usize = 1 << 18;
+
 /// Which words of which pages are the checker's.
 pub(crate) type Words = fn(page: u32, word: usize) -> bool;
 
@@ -73,6 +76,8 @@ thread_local! {
     static WORDS: Cell<Words> = const { Cell::new(|_, _| false) };
     static ARMED: Cell<bool> = const { Cell::new(false) };
     static WRITER: Cell<Option<ThreadId>> = const { Cell::new(None) };
+    /// The named words of the pages that were made before the model was armed.
+    static NAMED: RefCell<Vec<Arc<NamedWord>>> = const { RefCell::new(Vec::new()) };
     static DELAY_DONE: Cell<bool> = const { Cell::new(false) };
     static DELAYED: RefCell<Option<Delayed>> = const { RefCell::new(None) };
 }
@@ -88,6 +93,11 @@ pub(crate) fn complete_or(preemptions: usize) -> Option<usize> {
     std::env::var_os("LOOM_COMPLETE").is_none().then_some(preemptions)
 }
 
+/// True in the slow tier: for what the full one has no time for.
+pub(crate) fn is_complete() -> bool {
+    complete_or(0).is_none()
+}
+
 /// Runs a model in every interleaving (loom) or in many random ones (shuttle). `preemptions` bounds how often a
 /// running thread is interrupted; `None` explores everything. `words` names the words of pages that matter.
 pub(crate) fn explore(
@@ -96,6 +106,8 @@ pub(crate) fn explore(
     words: Words,
     model: impl Fn() + Sync + Send + 'static,
 ) {
+    let model = Arc::new(model);
+    let began = std::time::Instant::now();
     let executions = Arc::new(std::sync::atomic::AtomicU64::new(0));
     let counted = Arc::clone(&executions);
     run(preemptions, move || {
@@ -105,12 +117,17 @@ pub(crate) fn explore(
         WRITER.set(None);
         DELAY_DONE.set(false);
         DELAYED.set(None);
+        NAMED.set(Vec::new());
         epoch::reset();
         counted.fetch_add(1, Ordering::Relaxed);
-        model();
+        let model = Arc::clone(&model);
+        // A checker's first thread has a small stack.
+        let ended = start(move || model()).join();
+        assert!(ended.is_ok(), "a panic ends the execution");
         epoch::clear();
     });
-    println!("{plant:?}: {} executions", executions.load(Ordering::Relaxed));
+    let (executions, took) = (executions.load(Ordering::Relaxed), began.elapsed());
+    println!("{plant:?}: {executions} executions, {:.1} s", took.as_secs_f64());
 }
 
 #[cfg(loom)]
@@ -127,22 +144,29 @@ fn run(_: Option<usize>, model: impl Fn() + Sync + Send + 'static) {
     let tries = std::env::var("SHUTTLE_TRIES").ok().and_then(|tries| tries.parse().ok());
     let tries: usize = tries.unwrap_or(10_000);
     let model = Arc::new(model);
+    let began = std::time::Instant::now();
     let again = Arc::clone(&model);
     shuttle::check_random(move || model(), tries / 2);
     shuttle::check_pct(move || again(), tries / 2, 3);
 }
 
-/// From here on the plant is at work. Called when a model is set up.
+/// From here on the plant is at work, and named words are the checker's. Called when a model is set up.
 pub(crate) fn arm() {
+    for word in NAMED.take() {
+        word.atomic();
+    }
     ARMED.set(true);
 }
 
+/// Starts a thread with a stack for pages.
+fn start<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+    let started = thread::Builder::new().stack_size(STACK_BYTES).spawn(run);
+    started.unwrap_or_else(|error| unreachable!("a model's thread: {error}"))
+}
+
 /// Starts a thread.
-pub(crate) fn spawn<T: 'static>(run: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T>
-where
-    T: Send,
-{
-    thread::spawn(move || {
+pub(crate) fn spawn<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+    start(move || {
         let answer = run();
         finish_delayed();
         answer
@@ -151,7 +175,7 @@ where
 
 /// Starts the model's writer.
 pub(crate) fn spawn_writer(run: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
-    thread::spawn(move || {
+    start(move || {
         WRITER.set(Some(thread::current().id()));
         run();
         finish_delayed();
@@ -383,9 +407,23 @@ impl<T> Default for OnceLock<T> {
 #[derive(Debug)]
 pub(crate) struct PageWord {
     /// `None` for words that the model does not name.
-    atomic: Option<Arc<atomic::AtomicU64>>,
+    named: Option<Arc<NamedWord>>,
     shadow: std::sync::atomic::AtomicU64,
     index: usize,
+}
+
+/// A word that is the checker's from [`arm`] on: what sets a model up costs nothing.
+#[derive(Debug, Default)]
+struct NamedWord {
+    start: std::sync::atomic::AtomicU64,
+    atomic: std::sync::OnceLock<Arc<atomic::AtomicU64>>,
+}
+
+impl NamedWord {
+    fn atomic(&self) -> &Arc<atomic::AtomicU64> {
+        let start = self.start.load(Ordering::Relaxed);
+        self.atomic.get_or_init(|| Arc::new(atomic::AtomicU64::new(start)))
+    }
 }
 
 /// A page in memory.
@@ -393,27 +431,56 @@ pub(crate) type Page = [PageWord; PAGE_WORDS];
 
 /// A page of zeros.
 pub(crate) fn page(number: u32) -> Box<Page> {
-    let shared = WORDS.get();
-    Box::new(std::array::from_fn(|index| PageWord {
-        atomic: shared(number, index).then(|| Arc::new(atomic::AtomicU64::new(0))),
-        shadow: std::sync::atomic::AtomicU64::new(0),
-        index,
+    let names = WORDS.get();
+    Box::new(std::array::from_fn(|index| {
+        let named = names(number, index).then(|| Arc::new(NamedWord::default()));
+        NAMED.with_borrow_mut(|words| words.extend(named.as_ref().map(Arc::clone)));
+        PageWord { named, shadow: std::sync::atomic::AtomicU64::new(0), index }
     }))
+}
+
+/// Slots of a table in a model.
+const SLOTS: usize = 16;
+
+/// The memory of a table: see `table/slot_memory.rs`.
+#[derive(Debug)]
+pub(crate) struct SlotMemory {
+    slots: [AtomicU32; SLOTS],
+}
+
+impl SlotMemory {
+    pub(crate) fn reserve() -> std::io::Result<Self> {
+        Ok(Self { slots: std::array::from_fn(|_| AtomicU32::new(0)) })
+    }
+
+    pub(crate) fn slot(&self, index: usize) -> &AtomicU32 {
+        &self.slots[index]
+    }
+
+    pub(crate) fn use_huge_page(&self) {}
+
+    pub(crate) fn prefetch(&self, _: u32) {}
 }
 
 impl PageWord {
     pub(crate) fn load(&self, order: Ordering) -> u64 {
-        match &self.atomic {
-            Some(atomic) if !is_writer() => atomic.load(load_order(Kind::Word(self.index), order)),
+        match &self.named {
+            Some(word) if !is_writer() => {
+                word.atomic().load(load_order(Kind::Word(self.index), order))
+            }
             _ => self.shadow.load(Ordering::Relaxed),
         }
     }
 
     pub(crate) fn store(&self, value: u64, order: Ordering) {
         self.shadow.store(value, Ordering::Relaxed);
-        let Some(atomic) = self.atomic.as_ref().map(Arc::clone) else { return };
+        let Some(word) = &self.named else { return };
+        if !ARMED.get() {
+            word.start.store(value, Ordering::Relaxed);
+            return;
+        }
         let kind = Kind::Word(self.index);
-        let order = store_order(kind, order);
+        let (atomic, order) = (Arc::clone(word.atomic()), store_order(kind, order));
         publish(kind, move || atomic.store(value, order));
     }
 }

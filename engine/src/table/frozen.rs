@@ -4,13 +4,13 @@
 //! it yet. A snapshot's reader looks at the live slot first and then for a copy: if it saw a later value
 //! in the slot, it sees the copy too, because the copy was published before the slot was swung.
 
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 
 use super::slots::SlotArray;
+use crate::sync::{AtomicU32, OnceLock};
 
-/// Slots in a chunk: one page of memory.
-const CHUNK_SLOTS: usize = 1024;
+/// Slots in a chunk: one page of memory. A model checker is content with two.
+const CHUNK_SLOTS: usize = if cfg!(any(loom, shuttle)) { 2 } else { 1024 };
 
 /// A chunk as it was at the snapshot, but for swings between copies of equal content.
 type Chunk = Box<[AtomicU32; CHUNK_SLOTS]>;

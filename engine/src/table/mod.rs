@@ -6,16 +6,20 @@
 
 pub(crate) mod frozen;
 pub(crate) mod shadow;
+#[cfg(not(any(loom, shuttle)))]
+mod slot_memory;
 pub(crate) mod slots;
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 
 use cidstore_core::layout::table::TableKind;
 
 use frozen::FrozenTable;
 use slots::SlotArray;
+
+use crate::sync::{AtomicBool, AtomicU32};
 
 /// Depth from which the directory is worth a huge page: its slots fill an eighth of one.
 const HUGE_DEPTH: u32 = 16;

@@ -8,17 +8,15 @@
 //! Pages that were there when the store was opened may be discovered at any time, or never: until then
 //! their free extents are not handed out.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::atomic::AtomicU64;
-
 use cidstore_core::layout::entry::SetReference;
 use cidstore_core::layout::value::EXTENT_CAPACITIES;
 use cidstore_core::protocol::extent::{Extents, full_mask};
 use cidstore_core::protocol::value_fault::ValueFault;
-use cidstore_core::protocol::word::Page;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::pages::ValuePages;
 use super::{SetFault, at};
+use crate::sync::{Page, PageWord};
 
 /// Pages with free extents: the logical number and one bit a free extent; no mask is zero.
 type FreeExtents = BTreeMap<u32, u64>;
@@ -53,7 +51,7 @@ impl ExtentAllocator {
     }
 
     /// The extents that are neither used nor in quarantine.
-    fn free_mask(&self, extents: &Extents<'_, AtomicU64>, logical: u32) -> u64 {
+    fn free_mask(&self, extents: &Extents<'_, PageWord>, logical: u32) -> u64 {
         let waiting = self.quarantine.get(&logical).copied().unwrap_or(0);
         full_mask(usize::from(extents.class())) & !extents.used() & !waiting
     }

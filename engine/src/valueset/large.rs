@@ -12,6 +12,7 @@ use super::merge::LEAF_SPARSE;
 use super::pages::ValuePages;
 use super::tree::{Path, Tree};
 use super::{SetFault, at};
+use crate::sync::PageWord;
 
 /// Longest unsorted tail of a leaf. A longer one makes lookups scan more, a shorter one copies leaves
 /// more often: each copy costs a page of the pool until readers are past it.
@@ -57,11 +58,7 @@ impl<P: ValuePages> Tree<'_, P> {
     }
 
     /// The leaf at the end of the path, which must cover the value.
-    fn leaf_for(
-        &self,
-        path: &Path,
-        value: E,
-    ) -> Result<Leaf<'_, std::sync::atomic::AtomicU64>, SetFault> {
+    fn leaf_for(&self, path: &Path, value: E) -> Result<Leaf<'_, PageWord>, SetFault> {
         let leaf = self.leaf(path.leaf)?;
         if leaf.end().is_some_and(|end| end.high <= value) {
             return Err(at(path.leaf)(ValueFault::Bounds));

@@ -22,17 +22,18 @@ mod split;
 mod tree;
 mod verify;
 
-#[cfg(test)]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod mock;
-#[cfg(test)]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests;
 
 use cidstore_core::E;
 use cidstore_core::layout::entry::{SetReference, SpillPointer};
 use cidstore_core::layout::value::{SMALL_SET_MAX, class_for};
 use cidstore_core::protocol::value_fault::ValueFault;
-use cidstore_core::protocol::word::Page;
 use cidstore_core::sethash::mix;
+
+use crate::sync::Page;
 
 pub(crate) use allocator::ExtentAllocator;
 pub(crate) use pages::{FreshPage, ValuePages};

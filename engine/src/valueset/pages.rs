@@ -4,7 +4,8 @@
 //! implementation keeps R7: a page that a cut made immutable, or that was replaced, is never stored to.
 
 use cidstore_core::layout::entry::SetReference;
-use cidstore_core::protocol::word::Page;
+
+use crate::sync::Page;
 
 /// A zeroed page that no logical number names yet, by its physical number. Not to be lost: what is made is
 /// published.

@@ -8,8 +8,6 @@
 //!
 //! Walks end on damaged pages too: levels descend by one, bounds ascend strictly.
 
-use std::sync::atomic::AtomicU64;
-
 use cidstore_core::E;
 use cidstore_core::layout::entry::SetReference;
 use cidstore_core::protocol::extent::{Extent, Extents};
@@ -17,9 +15,9 @@ use cidstore_core::protocol::inner::Inner;
 use cidstore_core::protocol::leaf::Leaf;
 use cidstore_core::protocol::run::{POSITIONS_MAX, Run, RunState};
 use cidstore_core::protocol::value_fault::ValueFault;
-use cidstore_core::protocol::word::Page;
 
 use super::{Place, SetFault, at};
+use crate::sync::{Page, PageWord};
 
 /// Value pages by logical number: the store's table under a pin, or a snapshot's.
 pub(crate) trait SetView {
@@ -32,20 +30,16 @@ fn page<V: SetView>(view: &V, logical: u32) -> Result<&Page, SetFault> {
     view.value_page(logical).ok_or(SetFault { logical, what: ValueFault::Missing })
 }
 
-fn extent<V: SetView>(
-    view: &V,
-    logical: u32,
-    index: u8,
-) -> Result<Extent<'_, AtomicU64>, SetFault> {
+fn extent<V: SetView>(view: &V, logical: u32, index: u8) -> Result<Extent<'_, PageWord>, SetFault> {
     let extents = Extents::open(page(view, logical)?).map_err(at(logical))?;
     extents.extent(index).map_err(at(logical))
 }
 
-fn inner<V: SetView>(view: &V, logical: u32) -> Result<Inner<'_, AtomicU64>, SetFault> {
+fn inner<V: SetView>(view: &V, logical: u32) -> Result<Inner<'_, PageWord>, SetFault> {
     Inner::open(page(view, logical)?).map_err(at(logical))
 }
 
-fn leaf<V: SetView>(view: &V, logical: u32) -> Result<Leaf<'_, AtomicU64>, SetFault> {
+fn leaf<V: SetView>(view: &V, logical: u32) -> Result<Leaf<'_, PageWord>, SetFault> {
     Leaf::open(page(view, logical)?).map_err(at(logical))
 }
 
@@ -54,7 +48,7 @@ fn find_leaf<V: SetView>(
     view: &V,
     root: u32,
     value: E,
-) -> Result<(u32, Leaf<'_, AtomicU64>), SetFault> {
+) -> Result<(u32, Leaf<'_, PageWord>), SetFault> {
     let mut node = inner(view, root)?;
     let mut logical = node.child(node.route(value));
     while node.level() > 1 {
@@ -149,7 +143,7 @@ pub(crate) fn read_all<V: SetView>(
 }
 
 /// Most sets are small, and a [`Chunk`] takes longer to clear than most of them take to read.
-fn read_small(run: Run<'_, AtomicU64>, state: &RunState, mut each: impl FnMut(&[E])) {
+fn read_small(run: Run<'_, PageWord>, state: &RunState, mut each: impl FnMut(&[E])) {
     let mut values = [E::ZERO; 32];
     let mut count = 0;
     run.for_each(state, |value| {
@@ -186,7 +180,7 @@ impl Chunk {
     }
 
     /// Takes the live values of `state` that are not below `from`.
-    fn fill(&mut self, run: Run<'_, AtomicU64>, state: &RunState, from: Option<E>) {
+    fn fill(&mut self, run: Run<'_, PageWord>, state: &RunState, from: Option<E>) {
         let Some(from) = from else {
             self.count = run.copy(state, &mut self.values);
             return;
@@ -284,7 +278,7 @@ impl LeafCursor {
 
 /// Takes the values from `floor` on of a leaf that covers `bound`, and tells what comes next.
 fn take(
-    (logical, leaf): (u32, Leaf<'_, AtomicU64>),
+    (logical, leaf): (u32, Leaf<'_, PageWord>),
     bound: E,
     floor: Option<E>,
     chunk: &mut Chunk,

@@ -1,7 +1,5 @@
 //! Small sets: one extent each.
 
-use std::sync::atomic::AtomicU64;
-
 use cidstore_core::E;
 use cidstore_core::layout::entry::{SetReference, SpillPointer};
 use cidstore_core::layout::value::{SMALL_SET_MAX, class_for};
@@ -10,9 +8,10 @@ use cidstore_core::protocol::value_fault::ValueFault;
 
 use super::pages::ValuePages;
 use super::{Insert, SetFault, Sets, at, plus, pointer};
+use crate::sync::PageWord;
 
 /// The sorted count as the page has it: an append may have extended it or not.
-fn sorted_count(extent: &Extent<'_, AtomicU64>) -> Result<u32, ValueFault> {
+fn sorted_count(extent: &Extent<'_, PageWord>) -> Result<u32, ValueFault> {
     Ok(u32::from(extent.run().meta()?.sorted))
 }
 
@@ -37,7 +36,7 @@ impl<P: ValuePages> Sets<'_, P> {
         owner: E,
         page: u32,
         index: u8,
-    ) -> Result<(Extents<'_, AtomicU64>, Extent<'_, AtomicU64>), SetFault> {
+    ) -> Result<(Extents<'_, PageWord>, Extent<'_, PageWord>), SetFault> {
         let extents = Extents::open(self.pages.page(page)).map_err(at(page))?;
         let extent = extents.extent(index).map_err(at(page))?;
         if extent.owner() != owner {

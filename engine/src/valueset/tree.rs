@@ -3,8 +3,6 @@
 //! Between two calls every tree is whole: each leaf's end is the lower bound that the next child of the
 //! inner nodes says. Within a call readers rely on the order of steps alone, which V4 tells.
 
-use std::sync::atomic::AtomicU64;
-
 use cidstore_core::E;
 use cidstore_core::protocol::inner::{Child, INNER_LEVEL_MAX, Inner, InnerHead};
 use cidstore_core::protocol::leaf::{Leaf, LeafEnd, LeafHead};
@@ -12,6 +10,7 @@ use cidstore_core::protocol::value_fault::ValueFault;
 
 use super::pages::ValuePages;
 use super::{SetFault, at};
+use crate::sync::PageWord;
 
 /// A large set and the pages it lies in.
 #[derive(Debug)]
@@ -66,7 +65,7 @@ impl<'a, P: ValuePages> Tree<'a, P> {
         Self { pages, owner, root }
     }
 
-    pub(super) fn inner(&self, logical: u32) -> Result<Inner<'_, AtomicU64>, SetFault> {
+    pub(super) fn inner(&self, logical: u32) -> Result<Inner<'_, PageWord>, SetFault> {
         let inner = Inner::open(self.pages.page(logical)).map_err(at(logical))?;
         if inner.owner() != self.owner {
             return Err(at(logical)(ValueFault::Owner));
@@ -74,7 +73,7 @@ impl<'a, P: ValuePages> Tree<'a, P> {
         Ok(inner)
     }
 
-    pub(super) fn leaf(&self, logical: u32) -> Result<Leaf<'_, AtomicU64>, SetFault> {
+    pub(super) fn leaf(&self, logical: u32) -> Result<Leaf<'_, PageWord>, SetFault> {
         let leaf = Leaf::open(self.pages.page(logical)).map_err(at(logical))?;
         if leaf.owner() != self.owner {
             return Err(at(logical)(ValueFault::Owner));
@@ -173,7 +172,7 @@ impl<'a, P: ValuePages> Tree<'a, P> {
 }
 
 /// Appends the live values of a leaf, ascending, and tells how many tombstones it has.
-pub(super) fn gather(leaf: &Leaf<'_, AtomicU64>, values: &mut Vec<E>) -> Result<usize, ValueFault> {
+pub(super) fn gather(leaf: &Leaf<'_, PageWord>, values: &mut Vec<E>) -> Result<usize, ValueFault> {
     let run = leaf.run();
     let state = run.state()?;
     let from = values.len();

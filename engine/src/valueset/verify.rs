@@ -12,11 +12,11 @@ use cidstore_core::protocol::inner::Inner;
 use cidstore_core::protocol::leaf::{Leaf, LeafEnd};
 use cidstore_core::protocol::run::Run;
 use cidstore_core::protocol::value_fault::ValueFault;
-use cidstore_core::protocol::word::Page;
 use cidstore_core::sethash::mix;
 
 use super::read::SetView;
 use super::{Place, SetFault, at};
+use crate::sync::{Page, PageWord};
 
 /// What a set holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -95,7 +95,7 @@ fn verify_small<V: SetView>(
 
 /// Checks the counts, the order and the values of a run.
 fn verify_run(
-    run: Run<'_, std::sync::atomic::AtomicU64>,
+    run: Run<'_, PageWord>,
     in_bounds: impl Fn(E) -> bool,
 ) -> Result<SetReport, ValueFault> {
     let state = run.state()?;

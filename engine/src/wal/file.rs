@@ -2,13 +2,13 @@
 
 use std::ops::Range;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use cidstore_core::layout::PAGE_BYTES;
 use cidstore_core::layout::record::{LOG_FORMAT_VERSION, LogHeader, LogHeaderError, RING_START};
 use zerocopy::IntoBytes;
 
+use super::durable::Durable;
 use super::ring::SLOT;
 use crate::error::{Error, Result};
 use crate::io::{Disk, DiskFile, OpenMode};
@@ -61,8 +61,7 @@ pub(crate) struct Wal {
     pub(super) end_max: u64,
     /// End of what was made ready by [`grow`](Self::grow); held while the file grows.
     grown: Mutex<u64>,
-    durable: AtomicU64,
-    failure: OnceLock<String>,
+    durable: Durable,
 }
 
 impl Wal {
@@ -125,8 +124,7 @@ impl Wal {
             file,
             end_max: RING_START + options.ring_bytes_max,
             grown: Mutex::new(0),
-            durable: AtomicU64::new(0),
-            failure: OnceLock::new(),
+            durable: Durable::default(),
         }
     }
 
@@ -150,7 +148,7 @@ impl Wal {
         let mut grown = self.grown.lock().unwrap_or_else(PoisonError::into_inner);
         if *grown < end {
             let made = self.zero_fill((*grown).max(start), end);
-            made.and_then(|()| self.file.sync_all()).map_err(|error| match error {
+            made.and_then(|()| self.sync_all()).map_err(|error| match error {
                 Error::NoSpace { .. } => error,
                 error => self.fail(error),
             })?;
@@ -172,7 +170,7 @@ impl Wal {
             at = piece.end;
             self.write_zeros(piece)?;
             if at < end {
-                self.file.sync_data()?;
+                self.durable.alone(|| self.file.sync_data())?;
             }
         }
         Ok(())
@@ -184,7 +182,8 @@ impl Wal {
     /// [`Error::Io`]: the log has failed.
     pub(super) fn erase(&self, slots: &[Range<u64>]) -> Result<()> {
         let erased = slots.iter().try_for_each(|range| self.write_zeros(range.clone()));
-        erased.and_then(|()| self.file.sync_data()).map_err(|error| self.fail(error))
+        erased.map_err(|error| self.fail(error))?;
+        self.durable.alone(|| self.file.sync_data())
     }
 
     fn write_zeros(&self, Range { start, end }: Range<u64>) -> Result<()> {
@@ -204,40 +203,36 @@ impl Wal {
     /// # Errors
     /// [`Error::Io`] if the sync failed, [`Error::Failed`] at all later calls.
     pub(crate) fn sync(&self, lsn: u64) -> Result<u64> {
-        self.check_failed()?;
-        if self.durable_lsn() < lsn {
-            self.file.sync_data().map_err(|error| self.fail(error))?;
-            // Release: pairs with the Acquire in `durable_lsn`; who sees the number may rely on the sync.
-            self.durable.fetch_max(lsn, Ordering::Release);
-        }
-        Ok(self.durable_lsn())
+        self.durable.reach(lsn, || self.file.sync_data())
+    }
+
+    /// Makes the whole file durable, its length included.
+    ///
+    /// # Errors
+    /// As [`sync`](Self::sync).
+    pub(super) fn sync_all(&self) -> Result<()> {
+        self.durable.alone(|| self.file.sync_all())
     }
 
     /// All records up to this LSN are durable.
     pub(crate) fn durable_lsn(&self) -> u64 {
-        // Acquire: pairs with the Release in `sync` and `set_durable`.
-        self.durable.load(Ordering::Acquire)
+        self.durable.lsn()
     }
 
     /// Says that all before the first record of this life of the log is durable elsewhere.
     pub(super) fn set_durable(&self, lsn: u64) {
-        // Release: as in `sync`.
-        self.durable.fetch_max(lsn, Ordering::Release);
+        self.durable.raise(lsn);
     }
 
     /// Remembers the first failure and passes the error on.
     pub(super) fn fail(&self, error: Error) -> Error {
-        self.failure.get_or_init(|| error.to_string());
-        error
+        self.durable.fail(error)
     }
 
     /// # Errors
     /// [`Error::Failed`] if a write or sync of the log has failed before.
     pub(crate) fn check_failed(&self) -> Result<()> {
-        match self.failure.get() {
-            Some(cause) => Err(Error::Failed { cause: cause.clone() }),
-            None => Ok(()),
-        }
+        self.durable.check_failed()
     }
 }
 

@@ -27,7 +27,10 @@
 //! caught while it was stored to may hold a later record without an earlier one.
 
 mod append;
+mod durable;
 mod file;
+#[cfg(all(test, any(loom, shuttle)))]
+mod interleavings;
 #[cfg(test)]
 mod model_tests;
 mod ring;

@@ -9,10 +9,10 @@ use cidstore_core::layout::bucket::{self, ENTRIES_PER_BUCKET};
 use cidstore_core::layout::table::TableKind;
 use cidstore_core::protocol::bucket_build::{self, Header, Item};
 use cidstore_core::protocol::bucket_write::{BucketWriter, Located};
-use cidstore_core::protocol::word::Page;
 
 use super::pages::{Pages, SPARSE_ENTRIES, bucket_place, slots_of};
 use crate::error::Result;
+use crate::sync::Page;
 use cidstore_core::E;
 
 /// How many levels the directory may be deeper than an even spread of its buckets asks for.

@@ -4,10 +4,7 @@
 //! retires what was replaced, [`buckets`] splits, merges and chains buckets, [`apply`] carries out single
 //! operations, [`cut`] ends a generation. Nothing here does I/O but for growing the file.
 
-use std::sync::atomic::AtomicU64;
-
-/// The atomic word that pages are made of.
-pub(crate) type Word = AtomicU64;
+pub(crate) use crate::sync::PageWord as Word;
 
 pub(crate) mod apply;
 pub(crate) mod buckets;

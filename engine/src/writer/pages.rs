@@ -14,7 +14,6 @@ use cidstore_core::layout::table::Space;
 use cidstore_core::layout::table::TableKind;
 use cidstore_core::layout::{PAGE_WORDS, value};
 use cidstore_core::protocol::bucket_write::BucketWriter;
-use cidstore_core::protocol::word::Page;
 
 use super::numbers::Numbers;
 use crate::error::Error;
@@ -25,6 +24,7 @@ use crate::space::layout::FileLayout;
 use crate::space::limbo::{Limbo, Retired, Waiting};
 use crate::space::pool::Pool;
 use crate::space::region::Region;
+use crate::sync::Page;
 use crate::table::TableWriter;
 use crate::valueset::{FreshPage, ValuePages};
 
@@ -102,6 +102,12 @@ impl Pages {
     pub(crate) fn end_generation(&mut self) -> u64 {
         self.generation += 1;
         self.generation - 1
+    }
+
+    /// Undoes the end of a generation: what a model plants.
+    #[cfg(all(test, any(loom, shuttle)))]
+    pub(crate) fn restore_generation(&mut self, generation: u64) {
+        self.generation = generation;
     }
 
     /// The page that a directory slot names.
