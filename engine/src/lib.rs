@@ -43,7 +43,7 @@ mod files;
 mod guard;
 mod handle;
 mod inspect;
-#[cfg(all(test, any(loom, shuttle)))]
+#[cfg(all(test, loom))]
 mod interleavings;
 mod maintenance;
 mod scan;

@@ -1,11 +1,11 @@
 //! The one door to shared memory and locks, for what a model checker is to run.
 //!
-//! Shipped, these names are those of the standard library and of `crossbeam-epoch`. Built with `--cfg loom` or
-//! `--cfg shuttle` they are the checker's, with the bugs in them that the models' twins plant (see `sync/checked.rs`).
+//! Shipped, these names are those of the standard library and of `crossbeam-epoch`. Built with `--cfg loom`
+//! they are the checker's, with the bugs in them that the models' twins plant (see `sync/checked.rs`).
 //! So the models, which lie beside the code in modules called `interleavings`, run the very code that ships. A part
 //! that no model runs takes what it needs from the standard library.
 
-#[cfg(not(any(loom, shuttle)))]
+#[cfg(not(loom))]
 mod shipped {
     pub(crate) use cidstore_core::protocol::word::Page;
     pub(crate) use crossbeam_epoch as epoch;
@@ -20,12 +20,12 @@ mod shipped {
 
 pub(crate) use std::sync::atomic::Ordering;
 
-#[cfg(any(loom, shuttle))]
+#[cfg(loom)]
 pub(crate) mod checked;
 
-#[cfg(any(loom, shuttle))]
+#[cfg(loom)]
 pub(crate) use checked::*;
-#[cfg(not(any(loom, shuttle)))]
+#[cfg(not(loom))]
 pub(crate) use shipped::*;
 
 /// Locks, whatever a panic left behind: for values that are whole at every step.

@@ -26,6 +26,7 @@ use std::sync::Arc;
 use std::sync::OnceLock;
 
 use cidstore_core::E;
+use cidstore_core::crc::page_checksum;
 use cidstore_core::hash::HashSeed;
 use cidstore_core::layout::PAGE_WORDS;
 use cidstore_core::layout::bucket::{ENTRIES_PER_BUCKET, ENTRIES_WORD, SEQUENCE_WORD};
@@ -38,7 +39,7 @@ use cidstore_core::protocol::lookup::View;
 use crate::error::{Error, Result};
 use crate::io::{DiskFile, FileIdentity, FileMap, LockMode};
 use crate::read::Reader;
-use crate::shared::Shared;
+use crate::shared::{Checksums, Shared};
 use crate::space::POOL_BASE;
 use crate::space::layout::{FileLayout, Regions};
 use crate::space::region::Region;
@@ -56,7 +57,7 @@ const KEY: E = E::new(7, 1);
 /// What a page has that was made anew from one that a reader may still hold.
 const REUSED: E = E::new(66, 66);
 /// Pages of the pool that a model may use.
-const POOL_PAGES: u32 = 12;
+const POOL_PAGES: u32 = 24;
 /// Pages of the file that a model may use, but for one that it names.
 const FILE_PAGES_USED: u32 = 4;
 /// Pages of each space of the file.
@@ -90,7 +91,8 @@ impl Little {
         )
         .unwrap();
         let tables = LiveTables::reserve().unwrap();
-        let shared = Shared::new(PathBuf::new(), file, regions, tables, SEED, None);
+        let checksums = Checksums::reserve().unwrap();
+        let shared = Shared::new(PathBuf::new(), file, regions, tables, SEED, (checksums, false));
         let numbers = || Numbers::new(0, Vec::new());
         let pages = Pages::new(
             Arc::new(shared),
@@ -141,8 +143,7 @@ impl Little {
                 let to = self.free_file_page();
                 let mut words = [0; PAGE_WORDS];
                 regions.buckets.copy_out(page.page, &mut words);
-                regions.buckets.write_file_page(to, &words);
-                WrittenPage { from: page.page, to, owner: page.owner, checksum: 0 }
+                write_page(&regions.buckets, page.page, to, &words)
             })
             .collect()
     }
@@ -174,6 +175,13 @@ impl Little {
             pages.bucket_writer(page).insert_new(KEY, hash, REUSED).unwrap();
         }
     }
+}
+
+/// Writes the copy of a page of the directory to the file, as a checkpoint does.
+fn write_page(region: &Region, from: u32, to: u32, words: &[u64; PAGE_WORDS]) -> WrittenPage {
+    region.write_file_page(to, words);
+    let checksum = page_checksum(Space::Buckets, to, zerocopy::transmute_ref!(words));
+    WrittenPage { from, to, owner: 0, checksum }
 }
 
 /// A value whose halves both tell which it is.

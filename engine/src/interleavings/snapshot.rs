@@ -70,13 +70,13 @@ fn snapshot(plant: Plant, looks: usize, checkpoint: Checkpoint) {
     });
 }
 
-/// Complete.
+/// Complete. 2,300 executions.
 #[test]
 fn a_snapshot_stays_what_it_was() {
     snapshot(Plant::Sound, 2, Checkpoint::None);
 }
 
-/// Complete.
+/// Complete. 1,300 and 940 executions; in the slow tier with two looks, 51,000 and 16,000.
 #[test]
 fn a_snapshot_stays_what_it_was_beside_a_checkpoint() {
     let looks = if is_complete() { 2 } else { 1 };

@@ -8,9 +8,9 @@ pub(crate) mod file_pages;
 pub(crate) mod layout;
 pub(crate) mod limbo;
 pub(crate) mod pool;
-#[cfg(not(any(loom, shuttle)))]
+#[cfg(not(loom))]
 pub(crate) mod region;
-#[cfg(any(loom, shuttle))]
+#[cfg(loom)]
 #[path = "region_checked.rs"]
 pub(crate) mod region;
 

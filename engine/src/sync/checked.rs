@@ -11,7 +11,7 @@
 //!   last: they cost nothing, and a reader sees no stale one of them.
 //! - The epochs are a count of pinned readers: see [`epoch`].
 //!
-//! loom and shuttle run all threads of a model as coroutines on the one thread of its test, so a `thread_local` of
+//! loom runs all threads of a model as coroutines on the one thread of its test, so a `thread_local` of
 //! the standard library is shared by a model's threads and by nothing else.
 
 #![allow(dead_code, reason = "each model uses its own part")]
@@ -22,18 +22,13 @@ use std::ops::{Deref, DerefMut};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, LockResult, PoisonError, TryLockError, TryLockResult};
 
-#[cfg(loom)]
-use loom as checker;
-#[cfg(all(shuttle, not(loom)))]
-use shuttle as checker;
+pub(crate) use loom::sync::{Condvar, Mutex, MutexGuard};
+pub(crate) use loom::thread;
 
-pub(crate) use checker::sync::{Condvar, Mutex, MutexGuard};
-pub(crate) use checker::thread;
-
-use checker::sync::atomic;
-use checker::thread::{JoinHandle, ThreadId};
 use cidstore_core::layout::PAGE_WORDS;
 use cidstore_core::protocol::word::Word;
+use loom::sync::atomic;
+use loom::thread::{JoinHandle, ThreadId};
 
 /// What a plant is aimed at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,7 +93,7 @@ pub(crate) fn is_complete() -> bool {
     complete_or(0).is_none()
 }
 
-/// Runs a model in every interleaving (loom) or in many random ones (shuttle). `preemptions` bounds how often a
+/// Runs a model in every interleaving. `preemptions` bounds how often a
 /// running thread is interrupted; `None` explores everything. `words` names the words of pages that matter.
 pub(crate) fn explore(
     plant: Plant,
@@ -130,24 +125,11 @@ pub(crate) fn explore(
     println!("{plant:?}: {executions} executions, {:.1} s", took.as_secs_f64());
 }
 
-#[cfg(loom)]
 fn run(preemptions: Option<usize>, model: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = preemptions;
     builder.max_branches = 100_000;
     builder.check(model);
-}
-
-/// Schedules that shuttle tries, half of them with few preemptions at the worst places.
-#[cfg(all(shuttle, not(loom)))]
-fn run(_: Option<usize>, model: impl Fn() + Sync + Send + 'static) {
-    let tries = std::env::var("SHUTTLE_TRIES").ok().and_then(|tries| tries.parse().ok());
-    let tries: usize = tries.unwrap_or(10_000);
-    let model = Arc::new(model);
-    let began = std::time::Instant::now();
-    let again = Arc::clone(&model);
-    shuttle::check_random(move || model(), tries / 2);
-    shuttle::check_pct(move || again(), tries / 2, 3);
 }
 
 /// From here on the plant is at work, and named words are the checker's. Called when a model is set up.
@@ -440,7 +422,7 @@ pub(crate) fn page(number: u32) -> Box<Page> {
 }
 
 /// Slots of a table in a model.
-const SLOTS: usize = 16;
+const SLOTS: usize = 32;
 
 /// The memory of a table: see `table/slot_memory.rs`.
 #[derive(Debug)]

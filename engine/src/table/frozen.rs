@@ -10,7 +10,7 @@ use super::slots::SlotArray;
 use crate::sync::{AtomicU32, OnceLock};
 
 /// Slots in a chunk: one page of memory. A model checker is content with two.
-const CHUNK_SLOTS: usize = if cfg!(any(loom, shuttle)) { 2 } else { 1024 };
+const CHUNK_SLOTS: usize = if cfg!(loom) { 2 } else { 1024 };
 
 /// A chunk as it was at the snapshot, but for swings between copies of equal content.
 type Chunk = Box<[AtomicU32; CHUNK_SLOTS]>;

@@ -6,7 +6,7 @@
 
 pub(crate) mod frozen;
 pub(crate) mod shadow;
-#[cfg(not(any(loom, shuttle)))]
+#[cfg(not(loom))]
 mod slot_memory;
 pub(crate) mod slots;
 

@@ -5,9 +5,9 @@ use std::sync::atomic::Ordering;
 
 use cidstore_core::hash::MAX_DEPTH;
 
-#[cfg(not(any(loom, shuttle)))]
+#[cfg(not(loom))]
 use super::slot_memory::SlotMemory;
-#[cfg(any(loom, shuttle))]
+#[cfg(loom)]
 use crate::sync::checked::SlotMemory;
 
 /// Slots of a table.

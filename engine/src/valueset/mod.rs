@@ -22,9 +22,9 @@ mod split;
 mod tree;
 mod verify;
 
-#[cfg(all(test, not(any(loom, shuttle))))]
+#[cfg(all(test, not(loom)))]
 mod mock;
-#[cfg(all(test, not(any(loom, shuttle))))]
+#[cfg(all(test, not(loom)))]
 mod tests;
 
 use cidstore_core::E;

@@ -29,7 +29,7 @@
 mod append;
 mod durable;
 mod file;
-#[cfg(all(test, any(loom, shuttle)))]
+#[cfg(all(test, loom))]
 mod interleavings;
 #[cfg(test)]
 mod model_tests;

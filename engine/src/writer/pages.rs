@@ -105,7 +105,7 @@ impl Pages {
     }
 
     /// Undoes the end of a generation: what a model plants.
-    #[cfg(all(test, any(loom, shuttle)))]
+    #[cfg(all(test, loom))]
     pub(crate) fn restore_generation(&mut self, generation: u64) {
         self.generation = generation;
     }

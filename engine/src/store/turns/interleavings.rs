@@ -8,7 +8,7 @@ use std::mem::ManuallyDrop;
 use std::sync::Arc;
 
 use super::{Abandoned, Group, Leading, Ticket, TicketState, Turn, Turns};
-use crate::sync::checked::{Plant, arm, complete_or, explore, has, spawn};
+use crate::sync::checked::{Plant, arm, explore, has, spawn};
 use crate::sync::lock;
 
 const WAKE_FIRST: &str = "a leader looks at the queue before it gives the lock back";
@@ -121,14 +121,16 @@ fn a_writer_is_woken_by_one_who_took_the_lock() {
     hand_over(Plant::Sound, None, 0, 1);
 }
 
+/// At most three preemptions, 2,700 executions; all of them did not end in half an hour.
 #[test]
 fn a_writer_is_woken_by_a_leader_or_by_one_who_took_the_lock() {
-    hand_over(Plant::Sound, complete_or(3), 1, 1);
+    hand_over(Plant::Sound, Some(3), 1, 1);
 }
 
+/// At most three preemptions, 3,000 executions; all of them did not end in half an hour.
 #[test]
 fn three_writers_share_the_lead() {
-    hand_over(Plant::Sound, complete_or(3), 2, 0);
+    hand_over(Plant::Sound, Some(3), 2, 0);
 }
 
 /// A leader that panics has taken a write and drops it. Complete. 10 executions.
