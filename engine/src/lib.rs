@@ -43,7 +43,8 @@ mod files;
 mod guard;
 mod handle;
 mod inspect;
-#[cfg(all(test, loom))]
+#[cfg(test)]
+#[cfg(loom)]
 mod interleavings;
 mod maintenance;
 mod scan;

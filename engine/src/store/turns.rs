@@ -9,7 +9,8 @@
 //! What is guarded (`S`), what a write is (`W`) and what it is answered (`A`) is for others to say, so that the models
 //! run this file with little of each.
 
-#[cfg(all(test, loom))]
+#[cfg(test)]
+#[cfg(loom)]
 mod interleavings;
 
 use std::collections::VecDeque;
@@ -260,7 +261,8 @@ impl<W, A> Drop for Group<W, A> {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     #![allow(clippy::panic, reason = "it is what is tested")]
     use super::*;

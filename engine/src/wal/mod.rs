@@ -29,7 +29,8 @@
 mod append;
 mod durable;
 mod file;
-#[cfg(all(test, loom))]
+#[cfg(test)]
+#[cfg(loom)]
 mod interleavings;
 #[cfg(test)]
 mod model_tests;

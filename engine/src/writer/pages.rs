@@ -105,7 +105,8 @@ impl Pages {
     }
 
     /// Undoes the end of a generation: what a model plants.
-    #[cfg(all(test, loom))]
+    #[cfg(test)]
+    #[cfg(loom)]
     pub(crate) fn restore_generation(&mut self, generation: u64) {
         self.generation = generation;
     }
