@@ -14,6 +14,7 @@ use cidstore_core::protocol::content::Content;
 
 use crate::error::{Error, Result};
 use crate::handle::Store;
+use crate::store::engine::WriterState;
 use crate::writer::pages::bucket_place;
 
 /// The canonical entry of a key: what its bucket says about it.
@@ -58,6 +59,8 @@ pub struct Stats {
     pub file_bytes: u64,
     /// Length of the log file, in bytes.
     pub wal_bytes: u64,
+    /// Length that the log file may reach, in bytes, its first page aside; 0 if the store was opened for reading only.
+    pub wal_bytes_max: u64,
     /// Bytes of log records that are not yet in the data file.
     pub wal_used_bytes: u64,
     /// Bytes of memory that changed pages take.
@@ -146,8 +149,12 @@ impl Store {
     /// The counters of the store, at one time between two writes.
     #[must_use]
     pub fn stats(&self) -> Stats {
+        self.stats_locked(&self.engine().writer())
+    }
+
+    /// As [`stats`](Self::stats), for a caller that has the writer.
+    pub(crate) fn stats_locked(&self, state: &WriterState) -> Stats {
         let engine = self.engine();
-        let state = engine.writer();
         let pages = &state.writer.pages;
         let overflow_pages = pages.overflow_numbers.used();
         let (bucket_pages, value_pages) =
@@ -169,6 +176,7 @@ impl Store {
             live_bytes: (bucket_pages + value_pages + table_pages) * PAGE_BYTES as u64,
             file_bytes,
             wal_bytes: log.map_or(0, |log| log.file_bytes()),
+            wal_bytes_max: log.map_or(0, |_| engine.settings.wal_bytes),
             wal_used_bytes: log.map_or(0, |log| log.used_bytes()),
             pool_bytes: pool_pages as u64 * PAGE_BYTES as u64,
             retired: pages.limbo.len() as u64,

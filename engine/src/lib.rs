@@ -7,7 +7,7 @@
 //! [`error`], `options`, `values`; [`io`] (every byte passes it), `space` (where pages live), `table` (which page is
 //! whose), `valueset` (large sets), `wal` (the log); `shared` (what readers see), `read`; `writer` (changes to
 //! pages), [`view`] (the file in another format), `checkpoint` (pages to disk), `store` (the parts together); then the public face: `handle`,
-//! `files`, `guard`, `scan`, `transaction`, `bulk`, `maintenance`, `inspect`.
+//! `files`, `guard`, `scan`, `transaction`, `bulk`, `maintenance`, `inspect`, `metrics`.
 
 #[cfg(not(all(unix, target_pointer_width = "64", target_endian = "little")))]
 compile_error!(
@@ -43,6 +43,7 @@ mod guard;
 mod handle;
 mod inspect;
 mod maintenance;
+mod metrics;
 mod scan;
 mod snapshot;
 mod transaction;
@@ -54,6 +55,7 @@ pub use guard::{ReadGuard, SetIter};
 pub use handle::{Store, Written};
 pub use inspect::{Entry, Stats};
 pub use maintenance::CompactReport;
+pub use metrics::{CommitLatency, Histogram, Metrics, Operations, Scale};
 pub use scan::{Cursor, Keys, Scan};
 pub use snapshot::Snapshot;
 pub use transaction::Transaction;

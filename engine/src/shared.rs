@@ -13,6 +13,7 @@ use cidstore_core::protocol::word::Page;
 
 use crate::error::{Error, Result};
 use crate::io::DiskFile;
+use crate::metrics::Events;
 use crate::space::is_pool;
 use crate::space::layout::Regions;
 use crate::table::slots::SlotArray;
@@ -35,6 +36,8 @@ pub(crate) struct Shared {
     /// Reads check each page that they touch. Writes do in any case: a damaged page that is copied and written again
     /// would have a checksum that fits.
     pub(crate) verify_reads: bool,
+    /// What metrics tell. No reader touches it.
+    pub(crate) events: Box<Events>,
     state: AtomicU8,
     failure: OnceLock<String>,
 }
@@ -67,6 +70,7 @@ impl Shared {
             tables,
             seed,
             counters: Counters::default(),
+            events: Box::default(),
             checksums,
             verify_reads,
             state: AtomicU8::new(OPEN),
