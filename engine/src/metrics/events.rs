@@ -9,6 +9,7 @@ use std::time::Instant;
 use super::{CommitLatency, Histogram, Metrics, Operations, Recorder, Scale};
 use crate::inspect::Stats;
 use crate::options::Durability;
+use crate::writer::apply::Operation;
 
 /// A count that one thread at a time changes: whoever has the writer lock, or the checkpointer's.
 #[derive(Debug, Default)]
@@ -32,11 +33,11 @@ impl Count {
 #[derive(Debug)]
 pub(crate) struct Events {
     opened: Instant,
-    pub(crate) inserts: Count,
-    pub(crate) deletes: Count,
-    pub(crate) value_deletes: Count,
-    pub(crate) pairs_added: Count,
-    pub(crate) pairs_removed: Count,
+    inserts: Count,
+    deletes: Count,
+    value_deletes: Count,
+    pairs_added: Count,
+    pairs_removed: Count,
     pub(crate) commits: Count,
     pub(crate) commits_failed: Count,
     pub(crate) batch_sizes: Recorder,
@@ -46,6 +47,8 @@ pub(crate) struct Events {
     pub(crate) checkpoint_latency: Recorder,
     pub(crate) checkpoint_bytes: Count,
     pub(crate) checkpoints_failed: Count,
+    pub(crate) bulk_loads: Count,
+    pub(crate) bulk_pairs: Count,
     pub(crate) splits: Count,
     pub(crate) merges: Count,
     pub(crate) doublings: Count,
@@ -84,6 +87,8 @@ impl Default for Events {
             checkpoint_latency: latency(),
             checkpoint_bytes: Count::default(),
             checkpoints_failed: Count::default(),
+            bulk_loads: Count::default(),
+            bulk_pairs: Count::default(),
             splits: Count::default(),
             merges: Count::default(),
             doublings: Count::default(),
@@ -96,6 +101,17 @@ impl Default for Events {
 }
 
 impl Events {
+    /// Counts an operation that was applied, with how many pairs it changed. The caller has the writer lock.
+    pub(crate) fn note_operation(&self, operation: Operation, changed: u64) {
+        let (kind, pairs) = match operation {
+            Operation::Insert(..) => (&self.inserts, &self.pairs_added),
+            Operation::DeleteValue(..) => (&self.value_deletes, &self.pairs_removed),
+            Operation::DeleteKey(..) => (&self.deletes, &self.pairs_removed),
+        };
+        kind.add(1);
+        pairs.add(changed);
+    }
+
     /// The clock at the begin of a write, if the write is to be measured.
     pub(crate) fn start_of_write(&self, durability: Durability) -> Option<Instant> {
         let measured = durability == Durability::Immediate
@@ -143,6 +159,8 @@ impl Events {
             checkpoint_latency: self.checkpoint_latency.snapshot(),
             checkpoint_bytes: self.checkpoint_bytes.get(),
             checkpoints_failed: self.checkpoints_failed.get(),
+            bulk_loads: self.bulk_loads.get(),
+            bulk_pairs: self.bulk_pairs.get(),
             splits: self.splits.get(),
             merges: self.merges.get(),
             doublings: self.doublings.get(),

@@ -62,7 +62,7 @@ pub struct Metrics {
     pub window: Duration,
     /// Operations that writes asked for.
     pub operations: Operations,
-    /// Pairs that were new.
+    /// Pairs that were new; bulk loads aside.
     pub pairs_added: u64,
     /// Pairs that went.
     pub pairs_removed: u64,
@@ -92,6 +92,10 @@ pub struct Metrics {
     pub checkpoint_bytes: u64,
     /// Checkpoints that failed, for want of space or for good.
     pub checkpoints_failed: u64,
+    /// Bulk loads.
+    pub bulk_loads: u64,
+    /// Pairs that bulk loads were given, those that were there or came twice included.
+    pub bulk_pairs: u64,
     /// Buckets split in two.
     pub splits: u64,
     /// Buckets merged with their buddies.
@@ -153,6 +157,8 @@ impl Metrics {
             checkpoint_latency: now.checkpoint_latency.since(&then.checkpoint_latency),
             checkpoint_bytes: less(now.checkpoint_bytes, then.checkpoint_bytes),
             checkpoints_failed: less(now.checkpoints_failed, then.checkpoints_failed),
+            bulk_loads: less(now.bulk_loads, then.bulk_loads),
+            bulk_pairs: less(now.bulk_pairs, then.bulk_pairs),
             splits: less(now.splits, then.splits),
             merges: less(now.merges, then.merges),
             doublings: less(now.doublings, then.doublings),

@@ -10,7 +10,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cidstore_core::E;
 use cidstore_core::layout::record::{Opcode, RECORD_BYTES};
@@ -155,6 +155,7 @@ impl Engine {
     pub(crate) fn commit(&self, write: Write, durability: Durability) -> Result<Outcome> {
         self.check_writable()?;
         self.check_size(&write)?;
+        let start = self.shared.events.start_of_write(durability);
         self.step_back();
         // Those who wait come first: a thread that writes in a loop would starve them.
         let free = if self.queue.is_empty() { self.try_writer() } else { None };
@@ -162,7 +163,7 @@ impl Engine {
             Some(state) => self.lead_alone(state, &write, durability),
             None => self.commit_queued(write, durability),
         };
-        self.note_interval(durability);
+        self.note_end(durability, start, &outcome);
         outcome
     }
 
@@ -175,12 +176,17 @@ impl Engine {
     ) -> Result<Outcome> {
         self.check_writable()?;
         self.check_size(&write)?;
+        let start = self.shared.events.start_of_write(durability);
         let outcome = self.lead_alone(state, &write, durability);
-        self.note_interval(durability);
+        self.note_end(durability, start, &outcome);
         outcome
     }
 
-    fn note_interval(&self, durability: Durability) {
+    /// Notes how long a write took, and asks for the sync that it is owed.
+    fn note_end(&self, durability: Durability, start: Option<Instant>, outcome: &Result<Outcome>) {
+        if outcome.is_ok() {
+            self.shared.events.end_of_write(durability, start);
+        }
         match durability {
             Durability::Interval(within) => self.background.request_sync(within),
             Durability::Immediate => self.background.request_sync(WITNESS_AFTER),
@@ -323,6 +329,7 @@ impl Engine {
         mut answer: impl FnMut(usize, Result<Outcome>),
     ) {
         if let [_] = part {
+            self.shared.events.commits_failed.add(1);
             answer(0, Err(error));
             return;
         }
@@ -331,6 +338,7 @@ impl Engine {
             match self.prepare(state, one) {
                 Ok(()) => self.log_and_apply(state, one, |_, outcome| answer(at, outcome)),
                 Err(NotYet::Refused(error) | NotYet::NeedsCheckpoint(error)) => {
+                    self.shared.events.commits_failed.add(1);
                     answer(at, Err(error));
                 }
             }
@@ -449,12 +457,14 @@ impl Engine {
             Ok(lsns) => lsns,
             Err(error) => {
                 let cause = self.shared.mark_failed(&error);
+                self.shared.events.commits_failed.add(part.len() as u64);
                 for at in 0..part.len() {
                     answer(at, Err(Error::OutcomeUnknown { cause: cause.clone() }));
                 }
                 return;
             }
         };
+        self.shared.events.group_sizes.record(part.len() as u64);
         let mut last_lsn = 0;
         for (at, ((write, _), lsn)) in part.iter().zip(lsns).enumerate() {
             let mut changed = Ok(0);
@@ -464,7 +474,10 @@ impl Engine {
                     state.writer.prefetch(ahead);
                 }
                 match (state.writer.apply(operation), &mut changed) {
-                    (Ok(one), Ok(sum)) => *sum += one,
+                    (Ok(one), Ok(sum)) => {
+                        self.shared.events.note_operation(operation, one);
+                        *sum += one;
+                    }
                     (Err(error), changed) => {
                         // It is in the log and cannot be applied: what the pages say is not known any more.
                         self.shared.mark_failed(&error);
@@ -475,9 +488,23 @@ impl Engine {
                 }
             }
             last_lsn = lsn;
+            self.note_applied(write, &changed);
             answer(at, changed.map(|changed| Outcome { changed, lsn }));
         }
         self.shared.counters.applied_lsn.store(last_lsn, Ordering::Release);
+    }
+
+    /// Counts a write that was applied, or was not to the end. The caller has the writer lock.
+    fn note_applied(&self, write: &Write, changed: &Result<u64>) {
+        let events = &self.shared.events;
+        if changed.is_err() {
+            events.commits_failed.add(1);
+            return;
+        }
+        events.commits.add(1);
+        if let Write::Batch(operations) = write {
+            events.batch_sizes.record(operations.len() as u64);
+        }
     }
 
     /// Appends the records of a group and syncs them if one write is `Immediate`. Answers each one's LSN.

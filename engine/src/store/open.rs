@@ -397,6 +397,7 @@ fn resume_log(
     let newest = parts.checkpointer.newest;
     let start = ScanStart { offset: newest.wal_offset, lsn: newest.lsn + 1, salt: newest.wal_salt };
     let found = replay(&mut parts.writer, &log, start)?;
+    parts.shared.events.recovered_operations.add(found.operations);
     parts.finish_checkpoint()?;
     parts.checkpointer.refresh_view()?;
     let appender = Appender::resume(Arc::clone(&log), Arc::clone(disk), start, &found)?;

@@ -165,6 +165,7 @@ impl Writer {
             // The set holds the same four values first (R4); the fifth comes in the caller's next turn.
             let pointer = self.sets().create(key, values);
             self.move_to_set(place, key, hash, pointer);
+            self.shared().events.promotions.add(1);
             return Ok(false);
         }
         let page = self.pages.link_for_change(place.link);
@@ -312,6 +313,7 @@ impl Writer {
                 unreachable!("the page had free positions");
             }
             self.sets().retire_set(key, &pointer).map_err(|f| self.set_fault(f))?;
+            self.shared().events.demotions.add(1);
             return Ok(true);
         }
     }

@@ -154,6 +154,7 @@ impl Pages {
         self.retire_chain(old_head, &old);
         self.depth_counts[local_depth as usize] -= 1;
         self.depth_counts[local_depth as usize + 1] += 2;
+        self.shared.events.splits.add(1);
         Ok(())
     }
 
@@ -235,6 +236,7 @@ impl Pages {
             self.set_slot(TableKind::Directory, index | 1 << depth, self.bucket_at(index));
         }
         self.tables.set_depth(&self.shared.tables, depth + 1);
+        self.shared.events.doublings.add(1);
     }
 
     /// Halves the directory while no bucket needs its full depth.
@@ -243,7 +245,9 @@ impl Pages {
         while depth > 0 && self.depth_counts[depth as usize] == 0 {
             depth -= 1;
         }
-        if depth < self.shared.tables.depth() {
+        let halvings = self.shared.tables.depth() - depth;
+        if halvings > 0 {
+            self.shared.events.halvings.add(u64::from(halvings));
             self.tables.set_depth(&self.shared.tables, depth);
         }
     }
@@ -278,6 +282,7 @@ impl Pages {
         self.depth_counts[local_depth as usize] -= 2;
         self.depth_counts[local_depth as usize - 1] += 1;
         self.halve_directory();
+        self.shared.events.merges.add(1);
         Ok(true)
     }
 
