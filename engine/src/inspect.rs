@@ -51,8 +51,14 @@ pub struct Stats {
     pub buckets: u64,
     /// Bucket pages in use, overflow pages included.
     pub bucket_pages: u64,
+    /// Overflow pages among them.
+    pub overflow_pages: u64,
     /// Value pages in use.
     pub value_pages: u64,
+    /// Table pages in use, those that only the older superblock needs included.
+    pub table_pages: u64,
+    /// Pages of the data file that nothing is in.
+    pub free_pages: u64,
     /// Bytes of the pages in use, the tables that name them included.
     pub live_bytes: u64,
     /// Length of the data file, in bytes.
@@ -77,6 +83,10 @@ pub struct Stats {
     pub lsn: u64,
     /// Last write that survives a power cut.
     pub durable_lsn: u64,
+    /// The store was opened for reading only.
+    pub read_only: bool,
+    /// What made the store refuse all further writes, if something did: a failed write or sync.
+    pub failure: Option<String>,
 }
 
 impl Store {
@@ -159,10 +169,12 @@ impl Store {
         let overflow_pages = pages.overflow_numbers.used();
         let (bucket_pages, value_pages) =
             (pages.bucket_count() + overflow_pages, pages.value_numbers.used());
-        let (file_bytes, table_pages) = {
+        let (file_bytes, table_pages, free_pages) = {
             let files = pages.files();
             let tables = files.pages(Space::Tables);
-            (files.end(), u64::from(tables.page_count() - tables.free_count()))
+            let free = Space::ALL.map(|space| u64::from(files.pages(space).free_count()));
+            let table_pages = u64::from(tables.page_count() - tables.free_count());
+            (files.end(), table_pages, free.iter().sum())
         };
         let pool_pages = pages.bucket_pool.used_pages() + pages.value_pool.used_pages();
         let log = state.log.as_ref();
@@ -172,7 +184,10 @@ impl Store {
             global_depth: engine.shared.tables.depth(),
             buckets: pages.bucket_count(),
             bucket_pages,
+            overflow_pages,
             value_pages,
+            table_pages,
+            free_pages,
             live_bytes: (bucket_pages + value_pages + table_pages) * PAGE_BYTES as u64,
             file_bytes,
             wal_bytes: log.map_or(0, |log| log.file_bytes()),
@@ -185,6 +200,8 @@ impl Store {
             oldest_pin: pages.limbo.oldest_wait(),
             lsn: self.lsn(),
             durable_lsn: self.durable_lsn(),
+            read_only: engine.settings.read_only,
+            failure: engine.shared.failure(),
         }
     }
 

@@ -51,6 +51,8 @@ impl Store {
     pub fn compact(&self) -> Result<CompactReport> {
         self.check_maintainable()?;
         let engine = self.engine();
+        let span = tracing::info_span!("compact", path = %engine.shared.path.display());
+        let _entered = span.enter();
         let bytes_before = engine.file_bytes();
         let mut changes = self.merge()? + self.gc()?;
         let mut large = Vec::new();

@@ -120,6 +120,11 @@ impl Shared {
         self.failure.get().is_some()
     }
 
+    /// What [`mark_failed`](Self::mark_failed) was told first.
+    pub(crate) fn failure(&self) -> Option<String> {
+        self.failure.get().cloned()
+    }
+
     /// An error about a page of this store.
     pub(crate) fn corrupt(&self, place: impl Into<String>) -> Error {
         Error::Corrupt { path: self.path.clone(), offset: 0, detail: place.into() }

@@ -28,10 +28,10 @@ pub enum Scale {
 impl Scale {
     /// Steps of this scale that lie entirely below a value.
     fn steps(self, value: u64) -> u64 {
-        let below = value.saturating_sub(1);
         match self {
-            Self::Nanoseconds => below.saturating_mul(2) / 25,
-            Self::Count => below,
+            // A step is 12.5 ns: as many as fit below the value, itself not counted.
+            Self::Nanoseconds => value.saturating_mul(2).saturating_sub(1) / 25,
+            Self::Count => value.saturating_sub(1),
         }
     }
 

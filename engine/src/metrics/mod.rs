@@ -3,7 +3,11 @@
 //! [`Metrics`] is a copy of all of it at one time, and with [`Metrics::since`] of what happened between two times.
 //! Reads count nothing: see `docs/metrics.md`.
 
+#[cfg(feature = "metrics")]
+mod catalog;
 mod events;
+#[cfg(feature = "metrics")]
+mod expose;
 mod histogram;
 
 use std::time::Duration;
@@ -187,6 +191,15 @@ impl Metrics {
         }
     }
 
+    /// Part of the writes that failed: 0 to 1.
+    #[must_use]
+    pub fn failed_share(&self) -> f64 {
+        match self.commits + self.commits_failed {
+            0 => 0.0,
+            all => self.commits_failed as f64 / all as f64,
+        }
+    }
+
     /// Part of the log, at its largest, that holds records which are still needed: 0 to 1.
     #[must_use]
     pub fn log_fill(&self) -> f64 {
@@ -204,6 +217,12 @@ impl Metrics {
 }
 
 impl Store {
+    /// What made the store refuse all further writes, if something did: a failed write or sync. Takes no lock.
+    #[must_use]
+    pub fn failure(&self) -> Option<String> {
+        self.engine().shared.failure()
+    }
+
     /// What the store has done since it was opened, and how it stands. Takes the writer lock for a moment, as
     /// [`stats`](Self::stats) does.
     ///

@@ -22,6 +22,8 @@ impl Engine {
     ///
     /// Does nothing if it was closed before.
     pub(crate) fn close(&self) -> Result<()> {
+        let span = tracing::info_span!("close", path = %self.shared.path.display());
+        let _entered = span.enter();
         self.background.stop();
         let mut checkpointer = self.checkpointer();
         {

@@ -137,6 +137,8 @@ impl Pages {
     /// Splits a bucket by the next hash bit; doubles the directory first if it must.
     fn split(&mut self, index: u32) -> Result<()> {
         let (prefix, local_depth) = bucket_place(self.bucket(self.bucket_at(index)));
+        let span = tracing::debug_span!("split", prefix, local_depth);
+        let _entered = span.enter();
         let items = self.items(index)?;
         if local_depth == self.shared.tables.depth() {
             self.double_directory();
