@@ -15,6 +15,7 @@ use cidstore_core::protocol::content::Content;
 use crate::error::{Error, Result};
 use crate::handle::Store;
 use crate::store::engine::WriterState;
+use crate::upkeep::MaintenanceStats;
 use crate::writer::pages::bucket_place;
 
 /// The canonical entry of a key: what its bucket says about it.
@@ -87,6 +88,8 @@ pub struct Stats {
     pub read_only: bool,
     /// What made the store refuse all further writes, if something did: a failed write or sync.
     pub failure: Option<String>,
+    /// What background maintenance has done.
+    pub maintenance: MaintenanceStats,
 }
 
 impl Store {
@@ -202,6 +205,7 @@ impl Store {
             durable_lsn: self.durable_lsn(),
             read_only: engine.settings.read_only,
             failure: engine.shared.failure(),
+            maintenance: engine.shared.upkeep.stats(),
         }
     }
 

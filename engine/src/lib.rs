@@ -5,7 +5,7 @@
 //! # Reading order
 //!
 //! [`error`], `options`, `values`; [`io`] (every byte passes it), `space` (where pages live), `table` (which page is
-//! whose), `valueset` (large sets), `wal` (the log); `shared` (what readers see), `read`; `writer` (changes to
+//! whose), `valueset` (large sets), `wal` (the log), `upkeep` (what is tidied when); `shared` (what readers see), `read`; `writer` (changes to
 //! pages), [`view`] (the file in another format), `checkpoint` (pages to disk), `store` (the parts together); then the public face: `handle`,
 //! `files`, `guard`, `scan`, `transaction`, `bulk`, `maintenance`, `inspect`, `metrics`.
 
@@ -24,6 +24,7 @@ mod shared;
 mod space;
 mod store;
 mod table;
+mod upkeep;
 mod values;
 mod valueset;
 pub mod view;
@@ -32,6 +33,7 @@ mod writer;
 
 pub use error::{Error, Result};
 pub use options::{Durability, OpenOptions};
+pub use upkeep::{Maintenance, MaintenanceStats};
 pub use values::{IntoIter as ValuesIntoIter, Values};
 
 mod backup;

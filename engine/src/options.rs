@@ -8,6 +8,7 @@ use cidstore_core::layout::PAGE_BYTES;
 
 use crate::error::{Error, Result};
 use crate::view::{FileView, default_view};
+use crate::upkeep::Maintenance;
 
 /// Log bytes of a store unless told otherwise.
 pub(crate) const WAL_BYTES_DEFAULT: u64 = 256 << 20;
@@ -50,6 +51,7 @@ pub struct OpenOptions {
     verify_reads: bool,
     max_bytes: Option<u64>,
     view: Option<Arc<dyn FileView>>,
+    maintenance: Option<Maintenance>,
 }
 
 impl Default for OpenOptions {
@@ -63,6 +65,7 @@ impl Default for OpenOptions {
             verify_reads: false,
             max_bytes: None,
             view: default_view(),
+            maintenance: None,
         }
     }
 }
@@ -121,6 +124,16 @@ impl OpenOptions {
     /// A file that is opened without a view that it has had loses it; one can be added at any time.
     pub fn view(mut self, view: Option<Arc<dyn FileView>>) -> Self {
         self.view = view;
+    /// What the store tidies in the background, and how much it may take for that. Default: everything, with at most
+    /// 2 % of one processor, while nobody writes much: see [`Maintenance`].
+    pub fn maintenance(mut self, maintenance: Maintenance) -> Self {
+        self.maintenance = Some(maintenance);
+        self
+    }
+
+    /// Background maintenance is off unless it was asked for: for disks that count what reaches them.
+    pub(crate) fn maintenance_by_request(mut self) -> Self {
+        self.maintenance = self.maintenance.or(Some(Maintenance::off()));
         self
     }
 
@@ -129,6 +142,8 @@ impl OpenOptions {
         check("wal_bytes", self.wal_bytes, WAL_BYTES_MIN, WAL_BYTES_MAX)?;
         let max_bytes = self.max_bytes.unwrap_or(FILE_BYTES_MAX);
         check("max_bytes", max_bytes, FILE_BYTES_MIN, FILE_BYTES_MAX)?;
+        let maintenance = self.maintenance.unwrap_or_default();
+        maintenance.check()?;
         let wal_path = self.wal_path.clone().unwrap_or_else(|| {
             let mut name = path.as_os_str().to_owned();
             name.push("-wal");
@@ -147,6 +162,7 @@ impl OpenOptions {
             verify_reads: self.verify_reads,
             max_bytes,
             view: self.view.clone(),
+            maintenance,
         })
     }
 }
@@ -162,6 +178,7 @@ pub(crate) struct Settings {
     pub(crate) verify_reads: bool,
     pub(crate) max_bytes: u64,
     pub(crate) view: Option<Arc<dyn FileView>>,
+    pub(crate) maintenance: Maintenance,
 }
 
 fn check(option: &'static str, bytes: u64, min: u64, max: u64) -> Result<()> {

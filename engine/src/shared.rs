@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use cidstore_core::crc::page_checksum;
 use cidstore_core::hash::HashSeed;
+use cidstore_core::layout::bucket;
 use cidstore_core::layout::table::{Space, TableKind};
 use cidstore_core::layout::{PAGE_BYTES, PAGE_WORDS};
 use cidstore_core::protocol::lookup::View;
@@ -18,6 +19,7 @@ use crate::space::is_pool;
 use crate::space::layout::Regions;
 use crate::table::slots::SlotArray;
 use crate::table::{FrozenTables, LiveTables};
+use crate::upkeep::{Activity, UpkeepCounters};
 use crate::valueset::SetView;
 
 const OPEN: u8 = 0;
@@ -38,6 +40,9 @@ pub(crate) struct Shared {
     pub(crate) verify_reads: bool,
     /// What metrics tell. No reader touches it.
     pub(crate) events: Box<Events>,
+    /// Log records by bucket, since the last checkpoint.
+    pub(crate) activity: Activity,
+    pub(crate) upkeep: UpkeepCounters,
     state: AtomicU8,
     failure: OnceLock<String>,
 }
@@ -73,6 +78,8 @@ impl Shared {
             events: Box::default(),
             checksums,
             verify_reads,
+            activity: Activity::default(),
+            upkeep: UpkeepCounters::default(),
             state: AtomicU8::new(OPEN),
             failure: OnceLock::new(),
         }
@@ -197,6 +204,13 @@ impl Shared {
         let sound = !self.verify_reads || self.checksums.is_sound(Space::Values, number, page);
         sound.then_some(page)
     }
+}
+
+/// Prefix and local depth in a bucket page's header.
+pub(crate) fn bucket_place(page: &Page) -> (u32, u32) {
+    let prefix = page[bucket::PREFIX_WORD].load(Ordering::Relaxed) as u32;
+    let local_depth = (page[bucket::KIND_WORD].load(Ordering::Relaxed) >> 16) as u8;
+    (prefix, local_depth as u32)
 }
 
 /// The store as it is now.

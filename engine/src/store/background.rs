@@ -1,10 +1,11 @@
-//! The store's own threads: one runs checkpoints when they are due, one syncs the log for `Interval` writes.
+//! The store's own threads: one runs checkpoints when they are due, one syncs the log for `Interval` writes, one tidies.
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::engine::Engine;
+use super::upkeep::Upkeep;
 use crate::error::{Error, Result};
 
 /// How long after a checkpoint with none that follows the pools' spare memory goes back to the kernel.
@@ -39,8 +40,11 @@ pub(crate) struct Background {
 impl Background {
     /// Starts the threads of a writable store.
     pub(crate) fn start(engine: &Arc<Engine>) -> Result<()> {
-        let jobs: [(&str, Job); 2] =
-            [("cidstore-checkpoint", checkpoint_loop), ("cidstore-sync", sync_loop)];
+        let mut jobs: Vec<(&str, Job)> =
+            vec![("cidstore-checkpoint", checkpoint_loop), ("cidstore-sync", sync_loop)];
+        if !engine.settings.maintenance.is_off() {
+            jobs.push(("cidstore-upkeep", upkeep_loop));
+        }
         for (name, job) in jobs {
             let bell = Arc::clone(&engine.background.bell);
             let weak = Arc::downgrade(engine);
@@ -185,5 +189,25 @@ fn sync_loop(bell: &Bell, engine: &Weak<Engine>) {
         if let Err(error) = engine.sync_and_witness() {
             tracing::warn!(%error, "background sync");
         }
+    }
+}
+
+fn upkeep_loop(bell: &Bell, engine: &Weak<Engine>) {
+    let start = Instant::now();
+    let clock = || start.elapsed();
+    let mut upkeep = match engine.upgrade() {
+        Some(engine) => Upkeep::new(&engine, engine.settings.maintenance, clock()),
+        None => return,
+    };
+    let mut wake_at = Instant::now();
+    let due = |until: Instant| {
+        move |_: &mut Due| {
+            if until <= Instant::now() { Wait::Done(()) } else { Wait::Until(until) }
+        }
+    };
+    while wait(bell, due(wake_at)).is_some() {
+        let Some(engine) = engine.upgrade() else { return };
+        let Some(rest) = upkeep.turn(&engine, &clock) else { return };
+        wake_at = Instant::now() + rest;
     }
 }

@@ -122,6 +122,20 @@ impl Engine {
         self.checkpointer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What is on disk, if no checkpoint is running.
+    pub(crate) fn try_checkpointer(&self) -> Option<MutexGuard<'_, Checkpointer>> {
+        match self.checkpointer.try_lock() {
+            Ok(checkpointer) => Some(checkpointer),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    /// True if somebody waits to write, or for the writer lock.
+    pub(crate) fn is_contended(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0 || !self.queue.is_empty()
+    }
+
     /// `Closed`, `Failed` or `ReadOnly` if the store takes no writes.
     pub(crate) fn check_writable(&self) -> Result<()> {
         if self.settings.read_only {

@@ -20,7 +20,7 @@ const DEPTH_SLACK: u32 = 8;
 /// Positions that a rebuilt chain page may use: the rest is room for keys to grow in place.
 const CHAIN_POSITIONS: usize = ENTRIES_PER_BUCKET - 8;
 /// Two buddies merge when their entries together use at most this many positions.
-const MERGED_POSITIONS_MAX: usize = ENTRIES_PER_BUCKET * 5 / 8;
+pub(crate) const MERGED_POSITIONS_MAX: usize = ENTRIES_PER_BUCKET * 5 / 8;
 
 /// One page of a bucket's chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
