@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::handle::Store;
 use crate::store::engine::WriterState;
 use crate::upkeep::MaintenanceStats;
+use crate::verify::Problem;
 use crate::writer::pages::bucket_place;
 
 /// The canonical entry of a key: what its bucket says about it.
@@ -231,6 +232,12 @@ impl Store {
             stats.value_pages,
         )
         .map_err(io_error)?;
+        for decision in self.tuning_decisions() {
+            writeln!(out, "tuning: {decision}").map_err(io_error)?;
+        }
+        for Problem { place, detail } in self.maintenance_problems() {
+            writeln!(out, "damage: {place}: {detail}").map_err(io_error)?;
+        }
         let mut position = 0_u64;
         while position < 1 << 32 {
             let mut text = Vec::new();

@@ -5,7 +5,8 @@
 //! # Reading order
 //!
 //! [`error`], `options`, `values`; [`io`] (every byte passes it), `space` (where pages live), `table` (which page is
-//! whose), `valueset` (large sets), `wal` (the log), `upkeep` (what is tidied when); `shared` (what readers see), `read`; `writer` (changes to
+//! whose), `valueset` (large sets), `wal` (the log), `upkeep` (what is tidied when), `tuning` (which
+//! settings follow the load); `shared` (what readers see), `read`; `writer` (changes to
 //! pages), [`view`] (the file in another format), `checkpoint` (pages to disk), `store` (the parts together); then the public face: `handle`,
 //! `files`, `guard`, `scan`, `transaction`, `bulk`, `maintenance`, `inspect`, `metrics`.
 
@@ -24,6 +25,7 @@ mod shared;
 mod space;
 mod store;
 mod table;
+mod tuning;
 mod upkeep;
 mod values;
 mod valueset;
@@ -33,6 +35,7 @@ mod writer;
 
 pub use error::{Error, Result};
 pub use options::{Durability, OpenOptions};
+pub use tuning::{Breaker, Change, Decision, Knob, Reason, TunedSettings, Tuning};
 pub use upkeep::{Maintenance, MaintenanceStats};
 pub use values::{IntoIter as ValuesIntoIter, Values};
 
@@ -49,6 +52,7 @@ mod metrics;
 mod scan;
 mod snapshot;
 mod transaction;
+mod tune;
 mod verify;
 
 pub use bulk::{BulkLoaded, BulkLoader, BulkProgress};

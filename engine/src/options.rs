@@ -8,6 +8,7 @@ use cidstore_core::layout::PAGE_BYTES;
 
 use crate::error::{Error, Result};
 use crate::view::{FileView, default_view};
+use crate::tuning::Tuning;
 use crate::upkeep::Maintenance;
 
 /// Log bytes of a store unless told otherwise.
@@ -52,6 +53,7 @@ pub struct OpenOptions {
     max_bytes: Option<u64>,
     view: Option<Arc<dyn FileView>>,
     maintenance: Option<Maintenance>,
+    tuning: Option<Tuning>,
 }
 
 impl Default for OpenOptions {
@@ -66,6 +68,7 @@ impl Default for OpenOptions {
             max_bytes: None,
             view: default_view(),
             maintenance: None,
+            tuning: None,
         }
     }
 }
@@ -131,6 +134,14 @@ impl OpenOptions {
         self
     }
 
+    /// Lets the store follow a target by itself: each second it looks at what happened and may change a setting, as
+    /// [`Store::auto_tune`](crate::Store::auto_tune) does. Default: it does not; `auto_tune` then follows
+    /// [`Tuning::default`].
+    pub fn tuning(mut self, target: Tuning) -> Self {
+        self.tuning = Some(target);
+        self
+    }
+
     /// Background maintenance is off unless it was asked for: for disks that count what reaches them.
     pub(crate) fn maintenance_by_request(mut self) -> Self {
         self.maintenance = self.maintenance.or(Some(Maintenance::off()));
@@ -144,6 +155,7 @@ impl OpenOptions {
         check("max_bytes", max_bytes, FILE_BYTES_MIN, FILE_BYTES_MAX)?;
         let maintenance = self.maintenance.unwrap_or_default();
         maintenance.check()?;
+        self.tuning.map_or(Ok(()), Tuning::check)?;
         let wal_path = self.wal_path.clone().unwrap_or_else(|| {
             let mut name = path.as_os_str().to_owned();
             name.push("-wal");
@@ -163,6 +175,7 @@ impl OpenOptions {
             max_bytes,
             view: self.view.clone(),
             maintenance,
+            tuning: self.tuning,
         })
     }
 }
@@ -179,6 +192,7 @@ pub(crate) struct Settings {
     pub(crate) max_bytes: u64,
     pub(crate) view: Option<Arc<dyn FileView>>,
     pub(crate) maintenance: Maintenance,
+    pub(crate) tuning: Option<Tuning>,
 }
 
 fn check(option: &'static str, bytes: u64, min: u64, max: u64) -> Result<()> {

@@ -1,4 +1,5 @@
-//! The store's own threads: one runs checkpoints when they are due, one syncs the log for `Interval` writes, one tidies.
+//! The store's own threads: one runs checkpoints when they are due, one syncs the log for `Interval` writes, one tidies, one
+//! tunes if that is wanted.
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
@@ -10,6 +11,9 @@ use crate::error::{Error, Result};
 
 /// How long after a checkpoint with none that follows the pools' spare memory goes back to the kernel.
 const TRIM_AFTER: Duration = Duration::from_secs(10);
+
+/// How long a window is that auto-tuning looks at.
+const TUNING_WINDOW: Duration = Duration::from_secs(1);
 
 /// What the threads wait for.
 #[derive(Debug, Default)]
@@ -44,6 +48,9 @@ impl Background {
             vec![("cidstore-checkpoint", checkpoint_loop), ("cidstore-sync", sync_loop)];
         if !engine.settings.maintenance.is_off() {
             jobs.push(("cidstore-upkeep", upkeep_loop));
+        }
+        if engine.settings.tuning.is_some() {
+            jobs.push(("cidstore-tuning", tuning_loop));
         }
         for (name, job) in jobs {
             let bell = Arc::clone(&engine.background.bell);
@@ -192,6 +199,27 @@ fn sync_loop(bell: &Bell, engine: &Weak<Engine>) {
     }
 }
 
+/// Sleeps till then; false if the store is closing.
+fn sleep_until(bell: &Bell, at: Instant) -> bool {
+    let is_due = |_: &mut Due| {
+        if at <= Instant::now() { Wait::Done(()) } else { Wait::Until(at) }
+    };
+    wait(bell, is_due).is_some()
+}
+
+fn tuning_loop(bell: &Bell, engine: &Weak<Engine>) {
+    let Some(mut before) = engine.upgrade().map(|engine| engine.events_so_far()) else { return };
+    while sleep_until(bell, Instant::now() + TUNING_WINDOW) {
+        let Some(engine) = engine.upgrade() else { return };
+        if engine.check_writable().is_err() {
+            return;
+        }
+        let now = engine.events_so_far();
+        engine.tuned.decide(&now.since(&before));
+        before = now;
+    }
+}
+
 fn upkeep_loop(bell: &Bell, engine: &Weak<Engine>) {
     let start = Instant::now();
     let clock = || start.elapsed();
@@ -200,12 +228,7 @@ fn upkeep_loop(bell: &Bell, engine: &Weak<Engine>) {
         None => return,
     };
     let mut wake_at = Instant::now();
-    let due = |until: Instant| {
-        move |_: &mut Due| {
-            if until <= Instant::now() { Wait::Done(()) } else { Wait::Until(until) }
-        }
-    };
-    while wait(bell, due(wake_at)).is_some() {
+    while sleep_until(bell, wake_at) {
         let Some(engine) = engine.upgrade() else { return };
         let Some(rest) = upkeep.turn(&engine, &clock) else { return };
         wake_at = Instant::now() + rest;

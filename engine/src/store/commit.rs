@@ -23,14 +23,10 @@ use crate::table::shadow::ShadowTable;
 use crate::wal::{Appender, Room};
 use crate::writer::apply::{APPLY_AHEAD, Operation};
 
-/// Changed pages, in both pools together, that make a checkpoint due: 1 GiB.
-const DIRTY_PAGES_DUE: usize = 1 << 18;
+/// Changed pages, in both pools together, part of which makes a checkpoint due: by default half of them, 1 GiB.
+const DIRTY_PAGES_MAX: u64 = 1 << 19;
 /// Pool pages in use at which writers wait for the checkpoint: 6 GiB in each space.
 const POOL_PAGES_MAX: usize = 3 << 19;
-/// Part of the log that makes a checkpoint due.
-const LOG_PART_DUE: u64 = 2;
-/// Most writes that one group takes, so that the first of it does not wait for ever.
-const GROUP_MAX: usize = 1024;
 /// How long after the last synced write the log says that it was synced.
 const WITNESS_AFTER: Duration = Duration::from_millis(100);
 /// Checkpoints that a group may ask for: one brings the pages down, the next frees what the first replaced.
@@ -106,9 +102,10 @@ impl Queue {
         lock(&self.tickets).is_empty()
     }
 
-    fn take(&self) -> Vec<Arc<Ticket>> {
+    /// The first that wait, `count_max` at most: so the first of a group does not wait for ever.
+    fn take(&self, count_max: usize) -> Vec<Arc<Ticket>> {
         let mut tickets = lock(&self.tickets);
-        let count = tickets.len().min(GROUP_MAX);
+        let count = tickets.len().min(count_max);
         tickets.drain(..count).collect()
     }
 
@@ -188,7 +185,9 @@ impl Engine {
             self.shared.events.end_of_write(durability, start);
         }
         match durability {
-            Durability::Interval(within) => self.background.request_sync(within),
+            Durability::Interval(within) => {
+                self.background.request_sync(self.tuned.flush_within(within));
+            }
             Durability::Immediate => self.background.request_sync(WITNESS_AFTER),
             Durability::Buffered => {}
         }
@@ -256,7 +255,7 @@ impl Engine {
 
     /// Leads one group of those that wait.
     fn lead_queue<'a>(&'a self, state: Leading<'a>) {
-        let tickets = self.queue.take();
+        let tickets = self.queue.take(self.tuned.group_writes_max());
         let group: Vec<(&Write, Durability)> =
             tickets.iter().map(|ticket| (&ticket.write, ticket.durability)).collect();
         drop(self.lead(state, &group, |at, answer| {
@@ -361,7 +360,7 @@ impl Engine {
             pages.collect();
             let in_use = pages.bucket_pool.used_pages().max(pages.value_pool.used_pages());
             let changed = pages.bucket_pool.live_pages().max(pages.value_pool.live_pages());
-            if in_use > POOL_PAGES_MAX && changed > DIRTY_PAGES_DUE {
+            if in_use > POOL_PAGES_MAX && changed as u64 > DIRTY_PAGES_MAX / 2 {
                 let detail = "too much memory for changed pages, even after checkpoints".into();
                 let path = self.shared.path.clone();
                 return Err(NotYet::NeedsCheckpoint(Error::NoSpace { path, detail }));
@@ -528,7 +527,8 @@ impl Engine {
         let changed = pages.pages_to_write(Space::Buckets) + pages.pages_to_write(Space::Values);
         let records = state.log.as_ref().map_or(0, |log| log.last_lsn() - state.cut_lsn);
         let logged = records * RECORD_BYTES as u64;
-        if changed > DIRTY_PAGES_DUE as u64 || logged > self.settings.wal_bytes / LOG_PART_DUE {
+        let log_due = self.tuned.checkpoint_part(self.settings.wal_bytes);
+        if changed > self.tuned.checkpoint_part(DIRTY_PAGES_MAX) || logged > log_due {
             self.background.request_checkpoint();
         }
         if state.log.as_ref().is_some_and(Appender::is_growth_due) {

@@ -12,6 +12,7 @@ use crate::options::Settings;
 use crate::shared::Shared;
 use crate::store::background::Background;
 use crate::store::commit::Queue;
+use crate::store::tuned::Tuned;
 use crate::wal::{Appender, Wal};
 use crate::writer::apply::Writer;
 
@@ -36,6 +37,7 @@ pub(crate) struct Engine {
     /// For syncs that do not hold the writer lock.
     pub(crate) wal: Option<Arc<Wal>>,
     pub(crate) background: Background,
+    pub(crate) tuned: Tuned,
 }
 
 /// The writer and its log.

@@ -14,6 +14,7 @@ pub(crate) mod open;
 pub(crate) mod scrubbing;
 pub(crate) mod shrinking;
 pub(crate) mod tidying;
+pub(crate) mod tuned;
 pub(crate) mod upkeep;
 #[cfg(test)]
 mod upkeep_tests;

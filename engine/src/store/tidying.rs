@@ -43,7 +43,7 @@ pub(crate) fn sort_bucket(state: &mut WriterState, index: u32, part: u32) -> Res
     if unsorted == 0 || unsorted.saturating_mul(part) <= u32::from(entries) {
         return Ok(false);
     }
-    state.writer.pages.relay_chain(index)?;
+    state.writer.pages.sort_chain(index)?;
     Ok(true)
 }
 

@@ -338,6 +338,8 @@ fn the_thread_tidies_and_ends_with_the_store() {
     store.insert(5_000_000, 1).unwrap();
     let start = Instant::now();
     while store.stats().maintenance.buckets_merged == 0 || store.stats().maintenance.scrubs == 0 {
+        let problems = store.maintenance_problems();
+        assert_eq!(problems, [], "{:?} {:?}", store.stats(), store.verify());
         assert!(start.elapsed() < Duration::from_secs(60), "{:?}", store.stats());
         std::thread::sleep(Duration::from_millis(5));
     }

@@ -166,12 +166,26 @@ impl Pages {
         let items = self.items(index)?;
         let positions = bucket_build::needed(&items);
         let limit = if positions < CHAIN_POSITIONS { ENTRIES_PER_BUCKET } else { CHAIN_POSITIONS };
-        let new = self.build_chain(prefix, local_depth, &items, limit);
+        self.replace_chain(prefix, local_depth, &items, limit);
+        Ok(())
+    }
+
+    /// Rebuilds a chain in place, in hash order, in as few pages as before: sorting is no reason to begin a chain.
+    pub(crate) fn sort_chain(&mut self, index: u32) -> Result<()> {
+        let (prefix, local_depth) = bucket_place(self.bucket(self.bucket_at(index)));
+        let items = self.items(index)?;
+        let fits = bucket_build::needed(&items) <= ENTRIES_PER_BUCKET;
+        let limit = if fits { ENTRIES_PER_BUCKET } else { CHAIN_POSITIONS };
+        self.replace_chain(prefix, local_depth, &items, limit);
+        Ok(())
+    }
+
+    fn replace_chain(&mut self, prefix: u32, local_depth: u32, items: &[Item], limit: usize) {
+        let new = self.build_chain(prefix, local_depth, items, limit);
         let old: Vec<Link> = self.chain(prefix).collect();
         let old_head = self.bucket_at(prefix);
         self.publish_bucket(new);
         self.retire_chain(old_head, &old);
-        Ok(())
     }
 
     /// Retires the pages of a chain whose head was replaced.
