@@ -7,9 +7,9 @@ use std::time::Duration;
 use cidstore_core::layout::PAGE_BYTES;
 
 use crate::error::{Error, Result};
-use crate::view::{FileView, default_view};
 use crate::tuning::Tuning;
 use crate::upkeep::Maintenance;
+use crate::view::{FileView, default_view};
 
 /// Log bytes of a store unless told otherwise.
 pub(crate) const WAL_BYTES_DEFAULT: u64 = 256 << 20;
@@ -127,6 +127,9 @@ impl OpenOptions {
     /// A file that is opened without a view that it has had loses it; one can be added at any time.
     pub fn view(mut self, view: Option<Arc<dyn FileView>>) -> Self {
         self.view = view;
+        self
+    }
+
     /// What the store tidies in the background, and how much it may take for that. Default: everything, with at most
     /// 2 % of one processor, while nobody writes much: see [`Maintenance`].
     pub fn maintenance(mut self, maintenance: Maintenance) -> Self {
