@@ -5,9 +5,10 @@
 //! # Reading order
 //!
 //! [`error`], `options`, `values`; [`io`] (every byte passes it), `space` (where pages live), `table` (which page is
-//! whose), `valueset` (large sets), `wal` (the log); `shared` (what readers see), `read`; `writer` (changes to
+//! whose), `valueset` (large sets), `wal` (the log), `upkeep` (what is tidied when), `tuning` (which
+//! settings follow the load); `shared` (what readers see), `read`; `writer` (changes to
 //! pages), [`view`] (the file in another format), `checkpoint` (pages to disk), `store` (the parts together); then the public face: `handle`,
-//! `files`, `guard`, `scan`, `transaction`, `bulk`, `maintenance`, `inspect`.
+//! `files`, `guard`, `scan`, `transaction`, `bulk`, `maintenance`, `inspect`, `metrics`.
 
 #[cfg(not(all(unix, target_pointer_width = "64", target_endian = "little")))]
 compile_error!(
@@ -24,6 +25,8 @@ mod shared;
 mod space;
 mod store;
 mod table;
+mod tuning;
+mod upkeep;
 mod values;
 mod valueset;
 pub mod view;
@@ -32,6 +35,8 @@ mod writer;
 
 pub use error::{Error, Result};
 pub use options::{Durability, OpenOptions};
+pub use tuning::{Breaker, Change, Decision, Knob, Reason, TunedSettings, Tuning};
+pub use upkeep::{Maintenance, MaintenanceStats};
 pub use values::{IntoIter as ValuesIntoIter, Values};
 
 mod backup;
@@ -43,9 +48,11 @@ mod guard;
 mod handle;
 mod inspect;
 mod maintenance;
+mod metrics;
 mod scan;
 mod snapshot;
 mod transaction;
+mod tune;
 mod verify;
 
 pub use bulk::{BulkLoaded, BulkLoader, BulkProgress};
@@ -54,6 +61,7 @@ pub use guard::{ReadGuard, SetIter};
 pub use handle::{Store, Written};
 pub use inspect::{Entry, Stats};
 pub use maintenance::CompactReport;
+pub use metrics::{CommitLatency, Histogram, Metrics, Operations, Scale};
 pub use scan::{Cursor, Keys, Scan};
 pub use snapshot::Snapshot;
 pub use transaction::Transaction;

@@ -12,6 +12,7 @@ use crate::options::Settings;
 use crate::shared::Shared;
 use crate::store::background::Background;
 use crate::store::commit::Queue;
+use crate::store::tuned::Tuned;
 use crate::wal::{Appender, Wal};
 use crate::writer::apply::Writer;
 
@@ -36,6 +37,7 @@ pub(crate) struct Engine {
     /// For syncs that do not hold the writer lock.
     pub(crate) wal: Option<Arc<Wal>>,
     pub(crate) background: Background,
+    pub(crate) tuned: Tuned,
 }
 
 /// The writer and its log.
@@ -120,6 +122,20 @@ impl Engine {
     /// What is on disk, once a running checkpoint is done.
     pub(crate) fn checkpointer(&self) -> MutexGuard<'_, Checkpointer> {
         self.checkpointer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is on disk, if no checkpoint is running.
+    pub(crate) fn try_checkpointer(&self) -> Option<MutexGuard<'_, Checkpointer>> {
+        match self.checkpointer.try_lock() {
+            Ok(checkpointer) => Some(checkpointer),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    /// True if somebody waits to write, or for the writer lock.
+    pub(crate) fn is_contended(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0 || !self.queue.is_empty()
     }
 
     /// `Closed`, `Failed` or `ReadOnly` if the store takes no writes.

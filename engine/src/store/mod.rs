@@ -2,7 +2,7 @@
 //!
 //! In reading order: [`engine`] holds the parts, [`commit`] lets many threads write through one leader,
 //! [`checkpointing`] runs checkpoints beside them, [`background`] is the store's own threads, [`open`]
-//! creates, opens and recovers.
+//! creates, opens and recovers, [`tidying`] has the pieces of maintenance, [`upkeep`] takes them bit by bit.
 
 pub(crate) mod background;
 pub(crate) mod checkpointing;
@@ -11,3 +11,10 @@ pub(crate) mod commit;
 pub(crate) mod create;
 pub(crate) mod engine;
 pub(crate) mod open;
+pub(crate) mod scrubbing;
+pub(crate) mod shrinking;
+pub(crate) mod tidying;
+pub(crate) mod tuned;
+pub(crate) mod upkeep;
+#[cfg(test)]
+mod upkeep_tests;

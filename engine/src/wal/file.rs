@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Instant;
 
 use cidstore_core::layout::PAGE_BYTES;
 use cidstore_core::layout::record::{LOG_FORMAT_VERSION, LogHeader, LogHeaderError, RING_START};
@@ -12,6 +13,7 @@ use zerocopy::IntoBytes;
 use super::ring::SLOT;
 use crate::error::{Error, Result};
 use crate::io::{Disk, DiskFile, OpenMode};
+use crate::metrics::{Recorder, Scale};
 
 /// Ring of a new log, unless the largest is smaller.
 const RING_BYTES_INITIAL: u64 = 1 << 20;
@@ -62,6 +64,8 @@ pub(crate) struct Wal {
     /// End of what was made ready by [`grow`](Self::grow); held while the file grows.
     grown: Mutex<u64>,
     durable: AtomicU64,
+    /// How long each sync took.
+    pub(crate) sync_latency: Recorder,
     failure: OnceLock<String>,
 }
 
@@ -126,6 +130,7 @@ impl Wal {
             end_max: RING_START + options.ring_bytes_max,
             grown: Mutex::new(0),
             durable: AtomicU64::new(0),
+            sync_latency: Recorder::new(Scale::Nanoseconds),
             failure: OnceLock::new(),
         }
     }
@@ -206,7 +211,9 @@ impl Wal {
     pub(crate) fn sync(&self, lsn: u64) -> Result<u64> {
         self.check_failed()?;
         if self.durable_lsn() < lsn {
+            let start = Instant::now();
             self.file.sync_data().map_err(|error| self.fail(error))?;
+            self.sync_latency.record_latency(start.elapsed());
             // Release: pairs with the Acquire in `durable_lsn`; who sees the number may rely on the sync.
             self.durable.fetch_max(lsn, Ordering::Release);
         }
