@@ -7,6 +7,9 @@
 //! those who want to look into a file.
 #![deny(unsafe_code)]
 
+#[cfg(feature = "serve")]
+mod serve;
+
 pub use cidstore_core::E;
 pub use cidstore_core::layout;
 pub use cidstore_core::layout::bucket::BucketPage as Bucket;
@@ -14,3 +17,5 @@ pub use cidstore_core::layout::entry::{HashEntry, SpillPointer};
 pub use cidstore_core::layout::table::TablePage as Directory;
 pub use cidstore_core::layout::value::LeafPage as ValueSet;
 pub use cidstore_engine::*;
+#[cfg(feature = "serve")]
+pub use serve::{MetricsServer, serve_metrics};

@@ -192,11 +192,16 @@ impl BulkLoader<'_> {
         };
         let written = loaded.and_then(|()| engine.publish_bulk(state, &mut checkpointer));
         match written {
-            Ok(()) => Ok(BulkLoaded {
-                pairs,
-                new_pairs: counters.values.load(Ordering::Relaxed) - before,
-                lsn: counters.applied_lsn.load(Ordering::Relaxed),
-            }),
+            Ok(()) => {
+                // The checkpointer's lock is held: bulk loads come one at a time.
+                engine.shared.events.bulk_loads.add(1);
+                engine.shared.events.bulk_pairs.add(pairs);
+                Ok(BulkLoaded {
+                    pairs,
+                    new_pairs: counters.values.load(Ordering::Relaxed) - before,
+                    lsn: counters.applied_lsn.load(Ordering::Relaxed),
+                })
+            }
             Err(bulk_pages::LoadError::Refused(error)) => Err(error),
             Err(bulk_pages::LoadError::HalfWay(error)) => {
                 engine.shared.mark_failed(&error);

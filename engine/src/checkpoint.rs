@@ -6,6 +6,7 @@
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use cidstore_core::crc::page_checksum;
 use cidstore_core::layout::superblock::{
@@ -197,8 +198,15 @@ impl Checkpointer {
             self.retired_tables.extend(retired.into_iter().map(|page| (page, next.generation)));
         }
         let view = self.write_view(&mut next)?;
-        self.file().sync_data()?;
+        self.sync_data()?;
         self.publish(next, view)
+    }
+
+    fn sync_data(&self) -> Result<()> {
+        let start = Instant::now();
+        self.file().sync_data()?;
+        self.shared.events.data_sync_latency.record_latency(start.elapsed());
+        Ok(())
     }
 
     /// Writes the body of a view that shows `next`; answers the header that will lead to it, if it is to change. Sets the
@@ -273,7 +281,7 @@ impl Checkpointer {
         if let Some(view) = &view {
             self.file().write_at(VIEW_OFFSET, &view.header)?;
         }
-        self.file().sync_data()?;
+        self.sync_data()?;
         if let Some(view) = view {
             let files = Arc::clone(&self.files);
             self.view.published(view, &mut files.lock().unwrap_or_else(PoisonError::into_inner));
@@ -323,7 +331,7 @@ impl Checkpointer {
         let mut next = self.newest;
         next.checkpoint_number += 1;
         let view = self.write_view(&mut next)?;
-        self.file().sync_data()?;
+        self.sync_data()?;
         self.publish(next, view)
     }
 

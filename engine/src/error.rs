@@ -13,7 +13,7 @@ pub enum Error {
     /// An operation on a file failed. The store may be [`Error::Failed`] afterwards; it says so itself.
     #[error("{}: {action}: {source}", path.display())]
     Io {
-        /// The file.
+        /// The file; of `serve_metrics` the address.
         path: PathBuf,
         /// What was tried: `open`, `read`, `write`, `sync`, `allocate`, `map`, `rename`, `truncate`, `lock`.
         action: &'static str,

@@ -381,10 +381,14 @@ impl OpenOptions {
     /// is to be created; [`Error::NeedsRecovery`] for a read-only open of a store that was not closed
     /// cleanly. Else as [`Store::open`].
     pub fn open(&self, path: impl AsRef<Path>) -> Result<Store> {
-        self.open_on(Arc::new(OsDisk), path)
+        let path = path.as_ref();
+        let settings = self.settings(path)?;
+        let disk: Arc<dyn Disk> = Arc::new(OsDisk);
+        crate::store::open::open(&disk, path, settings).map(Store::from_engine)
     }
 
-    /// As [`open`](Self::open), on a disk of the caller's: for tests that make disks fail.
+    /// As [`open`](Self::open), on a disk of the caller's: for tests that make disks fail. There is no background
+    /// maintenance unless the options ask for it: what reaches the disk is then a matter of the calls alone.
     ///
     /// # Errors
     ///
@@ -392,7 +396,7 @@ impl OpenOptions {
     #[doc(hidden)]
     pub fn open_on(&self, disk: Arc<dyn Disk>, path: impl AsRef<Path>) -> Result<Store> {
         let path = path.as_ref();
-        let settings = self.settings(path)?;
+        let settings = self.clone().maintenance_by_request().settings(path)?;
         crate::store::open::open(&disk, path, settings).map(Store::from_engine)
     }
 }

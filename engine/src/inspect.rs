@@ -14,6 +14,9 @@ use cidstore_core::protocol::content::Content;
 
 use crate::error::{Error, Result};
 use crate::handle::Store;
+use crate::store::engine::WriterState;
+use crate::upkeep::MaintenanceStats;
+use crate::verify::Problem;
 use crate::writer::pages::bucket_place;
 
 /// The canonical entry of a key: what its bucket says about it.
@@ -50,14 +53,22 @@ pub struct Stats {
     pub buckets: u64,
     /// Bucket pages in use, overflow pages included.
     pub bucket_pages: u64,
+    /// Overflow pages among them.
+    pub overflow_pages: u64,
     /// Value pages in use.
     pub value_pages: u64,
+    /// Table pages in use, those that only the older superblock needs included.
+    pub table_pages: u64,
+    /// Pages of the data file that nothing is in.
+    pub free_pages: u64,
     /// Bytes of the pages in use, the tables that name them included.
     pub live_bytes: u64,
     /// Length of the data file, in bytes.
     pub file_bytes: u64,
     /// Length of the log file, in bytes.
     pub wal_bytes: u64,
+    /// Length that the log file may reach, in bytes, its first page aside; 0 if the store was opened for reading only.
+    pub wal_bytes_max: u64,
     /// Bytes of log records that are not yet in the data file.
     pub wal_used_bytes: u64,
     /// Bytes of memory that changed pages take.
@@ -74,6 +85,12 @@ pub struct Stats {
     pub lsn: u64,
     /// Last write that survives a power cut.
     pub durable_lsn: u64,
+    /// The store was opened for reading only.
+    pub read_only: bool,
+    /// What made the store refuse all further writes, if something did: a failed write or sync.
+    pub failure: Option<String>,
+    /// What background maintenance has done.
+    pub maintenance: MaintenanceStats,
 }
 
 impl Store {
@@ -146,16 +163,22 @@ impl Store {
     /// The counters of the store, at one time between two writes.
     #[must_use]
     pub fn stats(&self) -> Stats {
+        self.stats_locked(&self.engine().writer())
+    }
+
+    /// As [`stats`](Self::stats), for a caller that has the writer.
+    pub(crate) fn stats_locked(&self, state: &WriterState) -> Stats {
         let engine = self.engine();
-        let state = engine.writer();
         let pages = &state.writer.pages;
         let overflow_pages = pages.overflow_numbers.used();
         let (bucket_pages, value_pages) =
             (pages.bucket_count() + overflow_pages, pages.value_numbers.used());
-        let (file_bytes, table_pages) = {
+        let (file_bytes, table_pages, free_pages) = {
             let files = pages.files();
             let tables = files.pages(Space::Tables);
-            (files.end(), u64::from(tables.page_count() - tables.free_count()))
+            let free = Space::ALL.map(|space| u64::from(files.pages(space).free_count()));
+            let table_pages = u64::from(tables.page_count() - tables.free_count());
+            (files.end(), table_pages, free.iter().sum())
         };
         let pool_pages = pages.bucket_pool.used_pages() + pages.value_pool.used_pages();
         let log = state.log.as_ref();
@@ -165,10 +188,14 @@ impl Store {
             global_depth: engine.shared.tables.depth(),
             buckets: pages.bucket_count(),
             bucket_pages,
+            overflow_pages,
             value_pages,
+            table_pages,
+            free_pages,
             live_bytes: (bucket_pages + value_pages + table_pages) * PAGE_BYTES as u64,
             file_bytes,
             wal_bytes: log.map_or(0, |log| log.file_bytes()),
+            wal_bytes_max: log.map_or(0, |_| engine.settings.wal_bytes),
             wal_used_bytes: log.map_or(0, |log| log.used_bytes()),
             pool_bytes: pool_pages as u64 * PAGE_BYTES as u64,
             retired: pages.limbo.len() as u64,
@@ -177,6 +204,9 @@ impl Store {
             oldest_pin: pages.limbo.oldest_wait(),
             lsn: self.lsn(),
             durable_lsn: self.durable_lsn(),
+            read_only: engine.settings.read_only,
+            failure: engine.shared.failure(),
+            maintenance: engine.shared.upkeep.stats(),
         }
     }
 
@@ -202,6 +232,12 @@ impl Store {
             stats.value_pages,
         )
         .map_err(io_error)?;
+        for decision in self.tuning_decisions() {
+            writeln!(out, "tuning: {decision}").map_err(io_error)?;
+        }
+        for Problem { place, detail } in self.maintenance_problems() {
+            writeln!(out, "damage: {place}: {detail}").map_err(io_error)?;
+        }
         let mut position = 0_u64;
         while position < 1 << 32 {
             let mut text = Vec::new();

@@ -4,10 +4,12 @@
 //!
 //! # Reading order
 //!
-//! [`error`], `options`, `values`; `sync` (atomics and locks, or a model checker's); [`io`] (every byte passes it), `space` (where pages live), `table` (which page is
-//! whose), `valueset` (large sets), `wal` (the log); `shared` (what readers see), `read`; `writer` (changes to
+//! [`error`], `options`, `values`; `sync` (atomics and locks, or a model checker's); [`io`]
+//! (every byte passes it), `space` (where pages live), `table` (which page is
+//! whose), `valueset` (large sets), `wal` (the log), `upkeep` (what is tidied when), `tuning` (which
+//! settings follow the load); `shared` (what readers see), `read`; `writer` (changes to
 //! pages), [`view`] (the file in another format), `checkpoint` (pages to disk), `store` (the parts together); then the public face: `handle`,
-//! `files`, `guard`, `scan`, `transaction`, `bulk`, `maintenance`, `inspect`.
+//! `files`, `guard`, `scan`, `transaction`, `bulk`, `maintenance`, `inspect`, `metrics`.
 
 #[cfg(not(all(unix, target_pointer_width = "64", target_endian = "little")))]
 compile_error!(
@@ -25,6 +27,8 @@ mod space;
 mod store;
 mod sync;
 mod table;
+mod tuning;
+mod upkeep;
 mod values;
 mod valueset;
 pub mod view;
@@ -33,6 +37,8 @@ mod writer;
 
 pub use error::{Error, Result};
 pub use options::{Durability, OpenOptions};
+pub use tuning::{Breaker, Change, Decision, Knob, Reason, TunedSettings, Tuning};
+pub use upkeep::{Maintenance, MaintenanceStats};
 pub use values::{IntoIter as ValuesIntoIter, Values};
 
 mod backup;
@@ -47,9 +53,11 @@ mod inspect;
 #[cfg(loom)]
 mod interleavings;
 mod maintenance;
+mod metrics;
 mod scan;
 mod snapshot;
 mod transaction;
+mod tune;
 mod verify;
 
 pub use bulk::{BulkLoaded, BulkLoader, BulkProgress};
@@ -58,6 +66,7 @@ pub use guard::{ReadGuard, SetIter};
 pub use handle::{Store, Written};
 pub use inspect::{Entry, Stats};
 pub use maintenance::CompactReport;
+pub use metrics::{CommitLatency, Histogram, Metrics, Operations, Scale};
 pub use scan::{Cursor, Keys, Scan};
 pub use snapshot::Snapshot;
 pub use transaction::Transaction;

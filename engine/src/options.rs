@@ -7,6 +7,8 @@ use std::time::Duration;
 use cidstore_core::layout::PAGE_BYTES;
 
 use crate::error::{Error, Result};
+use crate::tuning::Tuning;
+use crate::upkeep::Maintenance;
 use crate::view::{FileView, default_view};
 
 /// Log bytes of a store unless told otherwise.
@@ -50,6 +52,8 @@ pub struct OpenOptions {
     verify_reads: bool,
     max_bytes: Option<u64>,
     view: Option<Arc<dyn FileView>>,
+    maintenance: Option<Maintenance>,
+    tuning: Option<Tuning>,
 }
 
 impl Default for OpenOptions {
@@ -63,6 +67,8 @@ impl Default for OpenOptions {
             verify_reads: false,
             max_bytes: None,
             view: default_view(),
+            maintenance: None,
+            tuning: None,
         }
     }
 }
@@ -124,11 +130,35 @@ impl OpenOptions {
         self
     }
 
+    /// What the store tidies in the background, and how much it may take for that. Default: everything, with at most
+    /// 2 % of one processor, while nobody writes much: see [`Maintenance`].
+    pub fn maintenance(mut self, maintenance: Maintenance) -> Self {
+        self.maintenance = Some(maintenance);
+        self
+    }
+
+    /// Lets the store follow a target by itself: each second it looks at what happened and may change a setting, as
+    /// [`Store::auto_tune`](crate::Store::auto_tune) does. Default: it does not; `auto_tune` then follows
+    /// [`Tuning::default`].
+    pub fn tuning(mut self, target: Tuning) -> Self {
+        self.tuning = Some(target);
+        self
+    }
+
+    /// Background maintenance is off unless it was asked for: for disks that count what reaches them.
+    pub(crate) fn maintenance_by_request(mut self) -> Self {
+        self.maintenance = self.maintenance.or(Some(Maintenance::off()));
+        self
+    }
+
     /// Checks all options against their ranges.
     pub(crate) fn settings(&self, path: &Path) -> Result<Settings> {
         check("wal_bytes", self.wal_bytes, WAL_BYTES_MIN, WAL_BYTES_MAX)?;
         let max_bytes = self.max_bytes.unwrap_or(FILE_BYTES_MAX);
         check("max_bytes", max_bytes, FILE_BYTES_MIN, FILE_BYTES_MAX)?;
+        let maintenance = self.maintenance.unwrap_or_default();
+        maintenance.check()?;
+        self.tuning.map_or(Ok(()), Tuning::check)?;
         let wal_path = self.wal_path.clone().unwrap_or_else(|| {
             let mut name = path.as_os_str().to_owned();
             name.push("-wal");
@@ -147,6 +177,8 @@ impl OpenOptions {
             verify_reads: self.verify_reads,
             max_bytes,
             view: self.view.clone(),
+            maintenance,
+            tuning: self.tuning,
         })
     }
 }
@@ -162,6 +194,8 @@ pub(crate) struct Settings {
     pub(crate) verify_reads: bool,
     pub(crate) max_bytes: u64,
     pub(crate) view: Option<Arc<dyn FileView>>,
+    pub(crate) maintenance: Maintenance,
+    pub(crate) tuning: Option<Tuning>,
 }
 
 fn check(option: &'static str, bytes: u64, min: u64, max: u64) -> Result<()> {

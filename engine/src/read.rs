@@ -1,5 +1,7 @@
 //! Reading: one key, many keys, one set. The same code for the live store and for snapshots.
 
+use crate::sync::PageWord;
+
 use cidstore_core::E;
 use cidstore_core::hash::{HashSeed, KeyHash};
 use cidstore_core::layout::PAGE_WORDS;
@@ -9,12 +11,15 @@ use cidstore_core::protocol::lookup::{self, Answer, LookupFault, View};
 use cidstore_core::protocol::word::Word;
 
 use crate::error::Result;
-use crate::shared::Shared;
+use crate::shared::{Shared, bucket_place};
 use crate::values::Values;
 use crate::valueset::{self, SetFault, SetView};
 
 /// Keys whose memory is fetched ahead of their turn in a batch.
 const LOOK_AHEAD: usize = 16;
+
+/// Positions of the scan order: one for each value of the lowest 32 hash bits, reversed.
+pub(crate) const END: u64 = 1 << 32;
 
 /// The pages and tables to read from: live under a pin, or a snapshot's.
 #[derive(Clone, Copy)]
@@ -184,6 +189,32 @@ impl<V: View<PAGE_WORDS> + SetView> Reader<'_, V> {
             }
         }
         Ok(!chunk.is_empty())
+    }
+}
+
+impl<V: View<PAGE_WORDS, W = PageWord>> Reader<'_, V> {
+    /// The first page of the bucket at a scan position, sound, and where the next bucket begins.
+    pub(crate) fn bucket_at(&self, position: u64) -> Result<(u32, u64)> {
+        let bits = (position as u32).reverse_bits();
+        let mut depth = self.view.depth();
+        loop {
+            let page = self.view.directory_slot(bits & ((1_u64 << depth) - 1) as u32);
+            self.shared.check_bucket(page)?;
+            let (prefix, local_depth) = bucket_place(self.view.bucket(page));
+            let start = u64::from(prefix.reverse_bits());
+            let end = start + (END >> local_depth.min(32));
+            if (start..end).contains(&position) {
+                return Ok((page, end));
+            }
+            // With a depth from before a doubling, the slot may by now name the other half of a split. As in a
+            // lookup, the depth loaded now is at least as new as that page; the same depth means a damaged one.
+            let depth_now = self.view.depth();
+            if depth_now == depth {
+                let detail = format!("bucket page {page} is not where the directory puts it");
+                return Err(self.shared.corrupt(detail));
+            }
+            depth = depth_now;
+        }
     }
 }
 

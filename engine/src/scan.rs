@@ -15,15 +15,11 @@ use cidstore_core::protocol::lookup::{CycleGuard, LookupFault, View};
 
 use crate::error::{Error, Result};
 use crate::handle::Store;
-use crate::read::Reader;
+use crate::read::{END, Reader};
 use crate::shared::FrozenView;
 use crate::snapshot::Frozen;
 use crate::sync::{PageWord, epoch};
 use crate::valueset::{Chunk, LeafCursor, SetView};
-use crate::writer::pages::bucket_place;
-
-/// Positions of the scan order: one for each value of the lowest 32 hash bits, reversed.
-const END: u64 = 1 << 32;
 
 /// A place in the scan order: plain data that outlives the scan, the store and the process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -100,7 +96,7 @@ fn read_bucket<V: View<PAGE_WORDS, W = PageWord> + SetView>(
     found: &mut VecDeque<Found>,
 ) -> Result<u64> {
     let view = &reader.view;
-    let (mut page, end) = bucket_at(reader, position)?;
+    let (mut page, end) = reader.bucket_at(position)?;
     let mut guard = CycleGuard::default();
     loop {
         let keys = bucket_keys::keys(view.bucket(page))
@@ -129,34 +125,6 @@ fn read_bucket<V: View<PAGE_WORDS, W = PageWord> + SetView>(
             return Err(reader.shared.corrupt(fault.to_string()));
         }
         reader.shared.check_bucket(page)?;
-    }
-}
-
-/// The first page of the bucket at a position, sound, and where the next bucket begins.
-fn bucket_at<V: View<PAGE_WORDS, W = PageWord>>(
-    reader: &Reader<'_, V>,
-    position: u64,
-) -> Result<(u32, u64)> {
-    let view = &reader.view;
-    let bits = (position as u32).reverse_bits();
-    let mut depth = view.depth();
-    loop {
-        let page = view.directory_slot(bits & ((1_u64 << depth) - 1) as u32);
-        reader.shared.check_bucket(page)?;
-        let (prefix, local_depth) = bucket_place(view.bucket(page));
-        let start = u64::from(prefix.reverse_bits());
-        let end = start + (END >> local_depth.min(32));
-        if (start..end).contains(&position) {
-            return Ok((page, end));
-        }
-        // With a depth from before a doubling, the slot may by now name the other half of a split. As in a
-        // lookup, the depth loaded now is at least as new as that page; the same depth means a damaged one.
-        let depth_now = view.depth();
-        if depth_now == depth {
-            let detail = format!("bucket page {page} is not where the directory puts it");
-            return Err(reader.shared.corrupt(detail));
-        }
-        depth = depth_now;
     }
 }
 

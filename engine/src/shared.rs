@@ -6,17 +6,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use cidstore_core::crc::page_checksum;
 use cidstore_core::hash::HashSeed;
+use cidstore_core::layout::bucket;
 use cidstore_core::layout::table::{Space, TableKind};
 use cidstore_core::layout::{PAGE_BYTES, PAGE_WORDS};
 use cidstore_core::protocol::lookup::View;
 
 use crate::error::{Error, Result};
 use crate::io::DiskFile;
+use crate::metrics::Events;
 use crate::space::is_pool;
 use crate::space::layout::Regions;
 use crate::sync::{AtomicU8, OnceLock, Page, PageWord};
 use crate::table::slots::SlotArray;
 use crate::table::{FrozenTables, LiveTables};
+use crate::upkeep::{Activity, UpkeepCounters};
 use crate::valueset::SetView;
 
 const OPEN: u8 = 0;
@@ -35,6 +38,11 @@ pub(crate) struct Shared {
     /// Reads check each page that they touch. Writes do in any case: a damaged page that is copied and written again
     /// would have a checksum that fits.
     pub(crate) verify_reads: bool,
+    /// What metrics tell. No reader touches it.
+    pub(crate) events: Box<Events>,
+    /// Log records by bucket, since the last checkpoint.
+    pub(crate) activity: Activity,
+    pub(crate) upkeep: UpkeepCounters,
     state: AtomicU8,
     failure: OnceLock<String>,
 }
@@ -67,8 +75,11 @@ impl Shared {
             tables,
             seed,
             counters: Counters::default(),
+            events: Box::default(),
             checksums,
             verify_reads,
+            activity: Activity::default(),
+            upkeep: UpkeepCounters::default(),
             state: AtomicU8::new(OPEN),
             failure: OnceLock::new(),
         }
@@ -114,6 +125,11 @@ impl Shared {
     /// True after [`mark_failed`](Self::mark_failed).
     pub(crate) fn has_failed(&self) -> bool {
         self.failure.get().is_some()
+    }
+
+    /// What [`mark_failed`](Self::mark_failed) was told first.
+    pub(crate) fn failure(&self) -> Option<String> {
+        self.failure.get().cloned()
     }
 
     /// An error about a page of this store.
@@ -188,6 +204,13 @@ impl Shared {
         let sound = !self.verify_reads || self.checksums.is_sound(Space::Values, number, page);
         sound.then_some(page)
     }
+}
+
+/// Prefix and local depth in a bucket page's header.
+pub(crate) fn bucket_place(page: &Page) -> (u32, u32) {
+    let prefix = page[bucket::PREFIX_WORD].load(Ordering::Relaxed) as u32;
+    let local_depth = (page[bucket::KIND_WORD].load(Ordering::Relaxed) >> 16) as u8;
+    (prefix, local_depth as u32)
 }
 
 /// The store as it is now.

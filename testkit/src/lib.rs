@@ -17,6 +17,7 @@
 //! 9. [`history`]: short histories whose every prefix is known, for crashes and failing disks.
 //! 10. [`process`]: other processes, for locks and for dying.
 //! 11. [`fuzz`]: the bodies of the fuzz targets, shared with the test that replays their corpora.
+//! 12. [`openmetrics`]: a strict reader of exposed metrics.
 
 pub mod content;
 pub mod driver;
@@ -26,6 +27,7 @@ pub mod generate;
 pub mod history;
 pub mod image;
 pub mod model;
+pub mod openmetrics;
 pub mod operation;
 pub mod process;
 pub mod random;

@@ -7,3 +7,4 @@ mod endings;
 mod figures;
 mod harness;
 mod load;
+mod serving;

@@ -102,7 +102,7 @@ fn carry_out(shared: &Shared, list: &mut Vec<u64>, value: u64) -> Result<(), Err
 fn write(shared: &Shared, turns: &Lines, value: u64) -> Result<(), Error> {
     shared.check_writable()?;
     let alone = |mut list: Leading<'_, _, _, _>, &value: &u64| carry_out(shared, &mut list, value);
-    let answer = turns.carry_out(value, alone, |mut list, group| {
+    let answer = turns.carry_out(value, 8, alone, |mut list, group| {
         for (at, &value) in group.writes().enumerate() {
             group.answer(at, carry_out(shared, &mut list, value));
         }

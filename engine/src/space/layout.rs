@@ -142,7 +142,7 @@ impl FileLayout {
         let Placed { first_page, segment } = segments[at];
         let within = page - first_page;
         let offset = (segment.first_file_page as u64 + within as u64) * PAGE_BYTES as u64;
-        (within < segment.page_count).then_some((offset, segment.page_count - within))
+        (within < segment.page_count).then(|| (offset, segment.page_count - within))
     }
 
     /// Makes sure that a space has this many free pages.

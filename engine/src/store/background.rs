@@ -1,14 +1,19 @@
-//! The store's own threads: one runs checkpoints when they are due, one syncs the log for `Interval` writes.
+//! The store's own threads: one runs checkpoints when they are due, one syncs the log for `Interval` writes, one tidies, one
+//! tunes if that is wanted.
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::engine::Engine;
+use super::upkeep::Upkeep;
 use crate::error::{Error, Result};
 
 /// How long after a checkpoint with none that follows the pools' spare memory goes back to the kernel.
 const TRIM_AFTER: Duration = Duration::from_secs(10);
+
+/// How long a window is that auto-tuning looks at.
+const TUNING_WINDOW: Duration = Duration::from_secs(1);
 
 /// What the threads wait for.
 #[derive(Debug, Default)]
@@ -39,8 +44,14 @@ pub(crate) struct Background {
 impl Background {
     /// Starts the threads of a writable store.
     pub(crate) fn start(engine: &Arc<Engine>) -> Result<()> {
-        let jobs: [(&str, Job); 2] =
-            [("cidstore-checkpoint", checkpoint_loop), ("cidstore-sync", sync_loop)];
+        let mut jobs: Vec<(&str, Job)> =
+            vec![("cidstore-checkpoint", checkpoint_loop), ("cidstore-sync", sync_loop)];
+        if !engine.settings.maintenance.is_off() {
+            jobs.push(("cidstore-upkeep", upkeep_loop));
+        }
+        if engine.settings.tuning.is_some() {
+            jobs.push(("cidstore-tuning", tuning_loop));
+        }
         for (name, job) in jobs {
             let bell = Arc::clone(&engine.background.bell);
             let weak = Arc::downgrade(engine);
@@ -185,5 +196,41 @@ fn sync_loop(bell: &Bell, engine: &Weak<Engine>) {
         if let Err(error) = engine.sync_and_witness() {
             tracing::warn!(%error, "background sync");
         }
+    }
+}
+
+/// Sleeps till then; false if the store is closing.
+fn sleep_until(bell: &Bell, at: Instant) -> bool {
+    let is_due = |_: &mut Due| {
+        if at <= Instant::now() { Wait::Done(()) } else { Wait::Until(at) }
+    };
+    wait(bell, is_due).is_some()
+}
+
+fn tuning_loop(bell: &Bell, engine: &Weak<Engine>) {
+    let Some(mut before) = engine.upgrade().map(|engine| engine.events_so_far()) else { return };
+    while sleep_until(bell, Instant::now() + TUNING_WINDOW) {
+        let Some(engine) = engine.upgrade() else { return };
+        if engine.check_writable().is_err() {
+            return;
+        }
+        let now = engine.events_so_far();
+        engine.tuned.decide(&now.since(&before));
+        before = now;
+    }
+}
+
+fn upkeep_loop(bell: &Bell, engine: &Weak<Engine>) {
+    let start = Instant::now();
+    let clock = || start.elapsed();
+    let mut upkeep = match engine.upgrade() {
+        Some(engine) => Upkeep::new(&engine, engine.settings.maintenance, clock()),
+        None => return,
+    };
+    let mut wake_at = Instant::now();
+    while sleep_until(bell, wake_at) {
+        let Some(engine) = engine.upgrade() else { return };
+        let Some(rest) = upkeep.turn(&engine, &clock) else { return };
+        wake_at = Instant::now() + rest;
     }
 }

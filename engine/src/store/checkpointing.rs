@@ -1,7 +1,9 @@
 //! Running a checkpoint beside the writer: the steps that need the writer lock, and in what order.
 
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
+use cidstore_core::layout::PAGE_BYTES;
 use cidstore_core::layout::superblock::{FLAG_CLEAN, Superblock};
 
 use super::engine::{Engine, WriterState};
@@ -53,6 +55,28 @@ impl Engine {
 
     /// Writes a cut to the file and lets the tables name it.
     pub(crate) fn write_cut(&self, to: &mut Checkpointer, cut: Cut, clean: bool) -> Result<()> {
+        let span = tracing::info_span!("checkpoint", generation = cut.generation, lsn = cut.lsn);
+        let _entered = span.enter();
+        let start = Instant::now();
+        let events = &self.shared.events;
+        let written = self.write_cut_pages(to, cut, clean).inspect_err(|_| {
+            events.checkpoints_failed.add(1);
+        })?;
+        self.finish(to, &written);
+        self.shared.counters.checkpoints.fetch_add(1, Ordering::Relaxed);
+        let pages = (written.buckets.len() + written.values.len()) as u64;
+        events.checkpoint_bytes.add(pages * PAGE_BYTES as u64);
+        events.checkpoint_latency.record_latency(start.elapsed());
+        tracing::debug!(
+            bucket_pages = written.buckets.len(),
+            value_pages = written.values.len(),
+            "checkpoint"
+        );
+        Ok(())
+    }
+
+    /// Writes the pages of a cut, and superblocks that name them.
+    fn write_cut_pages(&self, to: &mut Checkpointer, cut: Cut, clean: bool) -> Result<Written> {
         // The log up to the cut must be on disk before a superblock makes recovery begin behind it.
         if let Some(wal) = &self.wal {
             wal.sync(cut.lsn)?;
@@ -80,16 +104,7 @@ impl Engine {
         // Both slots tell the same state from here on: losing one of them loses nothing, and what only the
         // state before needed is free at once instead of one checkpoint later.
         to.rewrite(|_| ())?;
-        self.finish(to, &written);
-        self.shared.counters.checkpoints.fetch_add(1, Ordering::Relaxed);
-        tracing::debug!(
-            generation = cut.generation,
-            lsn = cut.lsn,
-            bucket_pages = written.buckets.len(),
-            value_pages = written.values.len(),
-            "checkpoint"
-        );
-        Ok(())
+        Ok(written)
     }
 
     /// Lets the tables name the written pages, and frees what the superblocks no longer need.

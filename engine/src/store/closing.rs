@@ -22,6 +22,8 @@ impl Engine {
     ///
     /// Does nothing if it was closed before.
     pub(crate) fn close(&self) -> Result<()> {
+        let span = tracing::info_span!("close", path = %self.shared.path.display());
+        let _entered = span.enter();
         self.background.stop();
         let mut checkpointer = self.checkpointer();
         {
@@ -102,6 +104,11 @@ impl Engine {
             }
             state.writer.collect(true);
         }
+        self.cut_free_end(checkpointer).map(|(_, after)| after)
+    }
+
+    /// Cuts the free end off the file, both superblocks telling the same state. Answers its length before and after.
+    pub(super) fn cut_free_end(&self, checkpointer: &mut Checkpointer) -> Result<(u64, u64)> {
         let (before, after) = {
             let files = Arc::clone(&checkpointer.files);
             let mut files = files.lock().unwrap_or_else(PoisonError::into_inner);
@@ -125,6 +132,6 @@ impl Engine {
             drop(files);
             self.shared.file.sync_all()?;
         }
-        Ok(after)
+        Ok((before, after))
     }
 }

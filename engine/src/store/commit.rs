@@ -4,7 +4,7 @@
 //! one of them is `Immediate`, applies them in log order, and answers each.
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cidstore_core::E;
 use cidstore_core::layout::record::{Opcode, RECORD_BYTES};
@@ -18,12 +18,10 @@ use crate::table::shadow::ShadowTable;
 use crate::wal::{Appender, Room};
 use crate::writer::apply::{APPLY_AHEAD, Operation};
 
-/// Changed pages, in both pools together, that make a checkpoint due: 1 GiB.
-const DIRTY_PAGES_DUE: usize = 1 << 18;
+/// Changed pages, in both pools together, part of which makes a checkpoint due: by default half of them, 1 GiB.
+const DIRTY_PAGES_MAX: u64 = 1 << 19;
 /// Pool pages in use at which writers wait for the checkpoint: 6 GiB in each space.
 const POOL_PAGES_MAX: usize = 3 << 19;
-/// Part of the log that makes a checkpoint due.
-const LOG_PART_DUE: u64 = 2;
 /// How long after the last synced write the log says that it was synced.
 const WITNESS_AFTER: Duration = Duration::from_millis(100);
 /// Checkpoints that a group may ask for: one brings the pages down, the next frees what the first replaced.
@@ -104,16 +102,19 @@ impl Engine {
     pub(crate) fn commit(&self, write: Write, durability: Durability) -> Result<Outcome> {
         self.check_writable()?;
         self.check_size(&write)?;
+        let start = self.shared.events.start_of_write(durability);
         self.step_back();
         let answer = self.turns.carry_out(
             (write, durability),
+            self.tuned.group_writes_max(),
             |state, (write, durability)| self.lead_alone(state, write, *durability),
             |state, group| self.lead_group(state, group),
         );
-        self.note_interval(durability);
-        answer.unwrap_or_else(|turns::Abandoned| {
+        let outcome = answer.unwrap_or_else(|turns::Abandoned| {
             Err(Error::OutcomeUnknown { cause: LEADER_PANICKED.into() })
-        })
+        });
+        self.note_end(durability, start, &outcome);
+        outcome
     }
 
     /// As [`commit`](Self::commit), for a caller that has led (a transaction) and keeps the lock till the end.
@@ -125,14 +126,21 @@ impl Engine {
     ) -> Result<Outcome> {
         self.check_writable()?;
         self.check_size(&write)?;
+        let start = self.shared.events.start_of_write(durability);
         let outcome = self.lead_alone(state, &write, durability);
-        self.note_interval(durability);
+        self.note_end(durability, start, &outcome);
         outcome
     }
 
-    fn note_interval(&self, durability: Durability) {
+    /// Notes how long a write took, and asks for the sync that it is owed.
+    fn note_end(&self, durability: Durability, start: Option<Instant>, outcome: &Result<Outcome>) {
+        if outcome.is_ok() {
+            self.shared.events.end_of_write(durability, start);
+        }
         match durability {
-            Durability::Interval(within) => self.background.request_sync(within),
+            Durability::Interval(within) => {
+                self.background.request_sync(self.tuned.flush_within(within));
+            }
             Durability::Immediate => self.background.request_sync(WITNESS_AFTER),
             Durability::Buffered => {}
         }
@@ -246,6 +254,7 @@ impl Engine {
         mut answer: impl FnMut(usize, Result<Outcome>),
     ) {
         if let [_] = part {
+            self.shared.events.commits_failed.add(1);
             answer(0, Err(error));
             return;
         }
@@ -254,6 +263,7 @@ impl Engine {
             match self.prepare(state, one) {
                 Ok(()) => self.log_and_apply(state, one, |_, outcome| answer(at, outcome)),
                 Err(NotYet::Refused(error) | NotYet::NeedsCheckpoint(error)) => {
+                    self.shared.events.commits_failed.add(1);
                     answer(at, Err(error));
                 }
             }
@@ -276,7 +286,7 @@ impl Engine {
             pages.collect();
             let in_use = pages.bucket_pool.used_pages().max(pages.value_pool.used_pages());
             let changed = pages.bucket_pool.live_pages().max(pages.value_pool.live_pages());
-            if in_use > POOL_PAGES_MAX && changed > DIRTY_PAGES_DUE {
+            if in_use > POOL_PAGES_MAX && changed as u64 > DIRTY_PAGES_MAX / 2 {
                 let detail = "too much memory for changed pages, even after checkpoints".into();
                 let path = self.shared.path.clone();
                 return Err(NotYet::NeedsCheckpoint(Error::NoSpace { path, detail }));
@@ -372,12 +382,14 @@ impl Engine {
             Ok(lsns) => lsns,
             Err(error) => {
                 let cause = self.shared.mark_failed(&error);
+                self.shared.events.commits_failed.add(part.len() as u64);
                 for at in 0..part.len() {
                     answer(at, Err(Error::OutcomeUnknown { cause: cause.clone() }));
                 }
                 return;
             }
         };
+        self.shared.events.group_sizes.record(part.len() as u64);
         let mut last_lsn = 0;
         for (at, ((write, _), lsn)) in part.iter().zip(lsns).enumerate() {
             let mut changed = Ok(0);
@@ -387,7 +399,10 @@ impl Engine {
                     state.writer.prefetch(ahead);
                 }
                 match (state.writer.apply(operation), &mut changed) {
-                    (Ok(one), Ok(sum)) => *sum += one,
+                    (Ok(one), Ok(sum)) => {
+                        self.shared.events.note_operation(operation, one);
+                        *sum += one;
+                    }
                     (Err(error), changed) => {
                         // It is in the log and cannot be applied: what the pages say is not known any more.
                         self.shared.mark_failed(&error);
@@ -398,9 +413,23 @@ impl Engine {
                 }
             }
             last_lsn = lsn;
+            self.note_applied(write, &changed);
             answer(at, changed.map(|changed| Outcome { changed, lsn }));
         }
         self.shared.counters.applied_lsn.store(last_lsn, Ordering::Release);
+    }
+
+    /// Counts a write that was applied, or was not to the end. The caller has the writer lock.
+    fn note_applied(&self, write: &Write, changed: &Result<u64>) {
+        let events = &self.shared.events;
+        if changed.is_err() {
+            events.commits_failed.add(1);
+            return;
+        }
+        events.commits.add(1);
+        if let Write::Batch(operations) = write {
+            events.batch_sizes.record(operations.len() as u64);
+        }
     }
 
     /// Appends the records of a group and syncs them if one write is `Immediate`. Answers each one's LSN.
@@ -424,7 +453,8 @@ impl Engine {
         let changed = pages.pages_to_write(Space::Buckets) + pages.pages_to_write(Space::Values);
         let records = state.log.as_ref().map_or(0, |log| log.last_lsn() - state.cut_lsn);
         let logged = records * RECORD_BYTES as u64;
-        if changed > DIRTY_PAGES_DUE as u64 || logged > self.settings.wal_bytes / LOG_PART_DUE {
+        let log_due = self.tuned.checkpoint_part(self.settings.wal_bytes);
+        if changed > self.tuned.checkpoint_part(DIRTY_PAGES_MAX) || logged > log_due {
             self.background.request_checkpoint();
         }
         if state.log.as_ref().is_some_and(Appender::is_growth_due) {

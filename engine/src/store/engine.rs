@@ -2,7 +2,7 @@
 //!
 //! Lock order: `checkpointer`, then `writer`, then the file layout inside. Readers take none of them.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use crate::checkpoint::Checkpointer;
 use crate::error::Result;
@@ -10,6 +10,7 @@ use crate::options::Settings;
 use crate::shared::Shared;
 use crate::store::background::Background;
 use crate::store::commit::{Answer, Request};
+use crate::store::tuned::Tuned;
 use crate::store::turns::{self, Turns};
 use crate::wal::{Appender, Wal};
 use crate::writer::apply::Writer;
@@ -28,6 +29,7 @@ pub(crate) struct Engine {
     /// For syncs that do not hold the writer lock.
     pub(crate) wal: Option<Arc<Wal>>,
     pub(crate) background: Background,
+    pub(crate) tuned: Tuned,
 }
 
 /// The writer and its log.
@@ -64,6 +66,20 @@ impl Engine {
     /// What is on disk, once a running checkpoint is done.
     pub(crate) fn checkpointer(&self) -> MutexGuard<'_, Checkpointer> {
         self.checkpointer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is on disk, if no checkpoint is running.
+    pub(crate) fn try_checkpointer(&self) -> Option<MutexGuard<'_, Checkpointer>> {
+        match self.checkpointer.try_lock() {
+            Ok(checkpointer) => Some(checkpointer),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    /// True if somebody waits to write, or for the writer lock.
+    pub(crate) fn is_contended(&self) -> bool {
+        self.turns.is_contended()
     }
 
     /// `Closed`, `Failed` or `ReadOnly` if the store takes no writes.

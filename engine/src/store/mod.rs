@@ -1,8 +1,8 @@
 //! The store: parts put together, operations from the first call to the answer.
 //!
-//! In reading order: [`turns`] says which thread leads, [`engine`] holds the parts, [`commit`] lets many threads
-//! write through one leader, [`checkpointing`] runs checkpoints beside them, [`background`] is the store's own threads, [`open`]
-//! creates, opens and recovers.
+//! In reading order: [`turns`] says which thread leads, [`engine`] holds the parts, [`commit`] lets many threads write
+//! through one leader, [`checkpointing`] runs checkpoints beside them, [`background`] is the store's own threads, [`open`]
+//! creates, opens and recovers, [`tidying`] has the pieces of maintenance, [`upkeep`] takes them bit by bit.
 
 pub(crate) mod background;
 pub(crate) mod checkpointing;
@@ -11,4 +11,11 @@ pub(crate) mod commit;
 pub(crate) mod create;
 pub(crate) mod engine;
 pub(crate) mod open;
+pub(crate) mod scrubbing;
+pub(crate) mod shrinking;
+pub(crate) mod tidying;
+pub(crate) mod tuned;
 pub(crate) mod turns;
+pub(crate) mod upkeep;
+#[cfg(test)]
+mod upkeep_tests;

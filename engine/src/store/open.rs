@@ -16,6 +16,7 @@ use cidstore_core::layout::table::{Space, TableKind};
 use super::background::Background;
 use super::create::temporary_name;
 use super::engine::{Engine, WriterState};
+use super::tuned::Tuned;
 use super::turns::Turns;
 use crate::checkpoint::Checkpointer;
 use crate::error::{Error, Result};
@@ -318,6 +319,7 @@ fn keep_older(
 impl Parts {
     fn into_engine(self, settings: Settings, log: Option<(Appender, Arc<Wal>)>) -> Engine {
         let (log, wal) = log.unzip();
+        let tuning = settings.tuning.unwrap_or_default();
         Engine {
             records_max: log.as_ref().map_or(0, Appender::records_max),
             shared: self.shared,
@@ -330,6 +332,7 @@ impl Parts {
             checkpointer: Mutex::new(self.checkpointer),
             wal,
             background: Background::default(),
+            tuned: Tuned::new(tuning),
         }
     }
 
@@ -395,6 +398,7 @@ fn resume_log(
     let newest = parts.checkpointer.newest;
     let start = ScanStart { offset: newest.wal_offset, lsn: newest.lsn + 1, salt: newest.wal_salt };
     let found = replay(&mut parts.writer, &log, start)?;
+    parts.shared.events.recovered_operations.add(found.operations);
     parts.finish_checkpoint()?;
     parts.checkpointer.refresh_view()?;
     let appender = Appender::resume(Arc::clone(&log), Arc::clone(disk), start, &found)?;

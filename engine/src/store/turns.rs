@@ -22,15 +22,13 @@ use crate::sync::{Condvar, Mutex, TryMutex, TryMutexGuard, lock};
 
 /// How often a writer yields to those who wait for the lock before it goes on regardless.
 const STEP_BACK_MAX: u32 = 64;
-/// Most writes that one group takes, so that the first of it does not wait for ever.
-const GROUP_MAX: usize = 1024;
 
 /// The lock, and who waits for what is done under it.
 #[derive(Debug)]
 pub(crate) struct Turns<S, W, A> {
     state: TryMutex<S>,
     /// How many wait for the lock itself. A hint, so no model checker needs to see it.
-    waiting: AtomicU32,
+    pub(super) waiting: AtomicU32,
     queue: Queue<W, A>,
 }
 
@@ -74,8 +72,14 @@ impl<S, W, A> Turns<S, W, A> {
         }
     }
 
+    /// True if somebody waits to write, or for the lock.
+    pub(crate) fn is_contended(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0 || !self.queue.is_empty()
+    }
+
     /// Has a write carried out: by this thread `alone` if nobody waits, else by whoever leads next; that may be
-    /// this thread, which then leads a whole `group` and [answers](Group::answer) each write of it.
+    /// this thread, which then leads a whole `group` of at most `group_max` and [answers](Group::answer) each write of it:
+    /// so the first of a group does not wait for ever.
     ///
     /// # Errors
     ///
@@ -83,6 +87,7 @@ impl<S, W, A> Turns<S, W, A> {
     pub(crate) fn carry_out<'a>(
         &'a self,
         write: W,
+        group_max: usize,
         alone: impl FnOnce(Leading<'a, S, W, A>, &W) -> A,
         group: impl Fn(Leading<'a, S, W, A>, &Group<W, A>),
     ) -> Result<A, Abandoned> {
@@ -93,7 +98,7 @@ impl<S, W, A> Turns<S, W, A> {
         }
         let ticket = self.queue.enter(write);
         loop {
-            self.lead_if_free(&group);
+            self.lead_if_free(group_max, &group);
             match ticket.wait() {
                 Turn::Answered(answer) => return Ok(answer),
                 Turn::Abandoned => return Err(Abandoned),
@@ -102,9 +107,13 @@ impl<S, W, A> Turns<S, W, A> {
         }
     }
 
-    fn lead_if_free<'a>(&'a self, group: &impl Fn(Leading<'a, S, W, A>, &Group<W, A>)) {
+    fn lead_if_free<'a>(
+        &'a self,
+        group_max: usize,
+        group: &impl Fn(Leading<'a, S, W, A>, &Group<W, A>),
+    ) {
         if let Some(leading) = self.try_lock() {
-            group(leading, &self.queue.take());
+            group(leading, &self.queue.take(group_max));
         }
     }
 }
@@ -163,9 +172,9 @@ impl<W, A> Queue<W, A> {
         ticket
     }
 
-    fn take(&self) -> Group<W, A> {
+    fn take(&self, count_max: usize) -> Group<W, A> {
         let mut tickets = lock(&self.tickets);
-        let count = tickets.len().min(GROUP_MAX);
+        let count = tickets.len().min(count_max);
         Group { tickets: tickets.drain(..count).collect() }
     }
 
@@ -274,7 +283,7 @@ mod tests {
         std::thread::scope(|scope| {
             let write = || {
                 let group = |_: Leading<'_, (), u32, u32>, _: &Group<u32, u32>| panic!("planted");
-                turns.carry_out(1, |_, _| 1, group)
+                turns.carry_out(1, 8, |_, _| 1, group)
             };
             let threads = [scope.spawn(write), scope.spawn(write)];
             while lock(&turns.queue.tickets).len() < 2 {

@@ -13,6 +13,7 @@ use cidstore_core::layout::value::EXTENT_CAPACITIES;
 use cidstore_core::protocol::extent::{Extents, full_mask};
 use cidstore_core::protocol::value_fault::ValueFault;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Bound;
 
 use super::pages::ValuePages;
 use super::{SetFault, at};
@@ -139,6 +140,37 @@ impl ExtentAllocator {
             sparse.extend(found.map(|(logical, _)| *logical).skip(1));
         }
         sparse
+    }
+
+    /// As [`Self::sparse_pages`], a few pages at a time: the first sparse page of a class behind `after` among the next
+    /// `looks` with free extents, and where to look next.
+    pub(crate) fn next_sparse(
+        &self,
+        parts: u32,
+        (class, after): (usize, u32),
+        looks: usize,
+    ) -> (Option<u32>, Option<(usize, u32)>) {
+        let Some(pages) = self.classes.get(class) else { return (None, None) };
+        let extents = full_mask(class).count_ones();
+        let first = pages.first_key_value().map(|(logical, _)| *logical);
+        let mut behind = pages.range((Bound::Excluded(after), Bound::Unbounded));
+        for _ in 0..looks {
+            let Some((&logical, free)) = behind.next() else {
+                let next = class + 1;
+                return (None, (next < self.classes.len()).then_some((next, 0)));
+            };
+            // The first page is the one that sets are moved to.
+            if Some(logical) != first && (extents - free.count_ones()) * parts <= extents {
+                return (Some(logical), Some((class, logical)));
+            }
+        }
+        let last = pages.range((Bound::Excluded(after), Bound::Unbounded)).nth(looks - 1);
+        (None, last.map(|(&logical, _)| (class, logical)))
+    }
+
+    /// True for a page of extents some of which are free to be taken.
+    pub(crate) fn is_open(&self, logical: u32) -> bool {
+        self.classes.iter().any(|pages| pages.contains_key(&logical))
     }
 
     /// Takes a page out of those that extents are taken from, until one of its extents comes back: sets

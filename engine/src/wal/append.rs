@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use cidstore_core::E;
-use cidstore_core::layout::record::{HybridTime, Opcode, Record};
+use cidstore_core::layout::record::{HybridTime, Opcode, RECORD_BYTES, Record};
 use zerocopy::IntoBytes;
 
 use super::file::Wal;
@@ -15,6 +15,7 @@ use super::ring::{Plan, Ring};
 use super::scan::{ScanEnd, ScanStart};
 use crate::error::{Error, Result};
 use crate::io::{Disk, FileMap, io_error};
+use crate::metrics::LogEvents;
 
 /// Answer to a reservation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +50,10 @@ pub(crate) struct Appender {
     /// Records that are not in the file yet, and where they go.
     pending: Vec<u8>,
     pending_at: u64,
+    /// Records since the log was opened.
+    records: u64,
+    /// Writes to the file since then.
+    flushes: u64,
     /// The file is being grown to this end, without the writer lock.
     growing: Option<u64>,
     /// There was no space when that was last tried.
@@ -148,6 +153,8 @@ impl Appender {
             pending_at: 0,
             growing: None,
             growth_refused: false,
+            records: 0,
+            flushes: 0,
         })
     }
 
@@ -292,6 +299,7 @@ impl Appender {
         self.pending.extend_from_slice(record.as_bytes());
         self.ring.advance();
         self.next_lsn += 1;
+        self.records += 1;
         self.time = time;
         let wrapped = self.ring.head() < self.pending_at;
         if wrapped || self.pending.len() >= PENDING_BYTES_MAX {
@@ -311,6 +319,7 @@ impl Appender {
             1..=STORE_BYTES_MAX => self.wal.file.store(&self.map, at, records),
             _ => self.wal.file.write_at(at, records),
         };
+        self.flushes += u64::from(!records.is_empty());
         self.pending.clear();
         written.map_err(|error| self.wal.fail(error))
     }
@@ -348,6 +357,13 @@ impl Appender {
     /// Offset at which the record after the last one is expected: for the superblock.
     pub(crate) fn position(&self) -> u64 {
         self.ring.head()
+    }
+
+    /// Tells what was written since the log was opened.
+    pub(crate) fn note_events(&self, events: &mut LogEvents) {
+        events.records = self.records;
+        events.bytes = self.records * RECORD_BYTES as u64;
+        events.flushes = self.flushes;
     }
 
     /// LSN of the last record.

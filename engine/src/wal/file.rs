@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 use cidstore_core::layout::PAGE_BYTES;
 use cidstore_core::layout::record::{LOG_FORMAT_VERSION, LogHeader, LogHeaderError, RING_START};
@@ -12,6 +13,7 @@ use super::durable::Durable;
 use super::ring::SLOT;
 use crate::error::{Error, Result};
 use crate::io::{Disk, DiskFile, OpenMode};
+use crate::metrics::{Recorder, Scale};
 
 /// Ring of a new log, unless the largest is smaller.
 const RING_BYTES_INITIAL: u64 = 1 << 20;
@@ -62,6 +64,8 @@ pub(crate) struct Wal {
     /// End of what was made ready by [`grow`](Self::grow); held while the file grows.
     grown: Mutex<u64>,
     durable: Durable,
+    /// How long each sync took.
+    pub(crate) sync_latency: Recorder,
 }
 
 impl Wal {
@@ -125,6 +129,7 @@ impl Wal {
             end_max: RING_START + options.ring_bytes_max,
             grown: Mutex::new(0),
             durable: Durable::default(),
+            sync_latency: Recorder::new(Scale::Nanoseconds),
         }
     }
 
@@ -203,7 +208,12 @@ impl Wal {
     /// # Errors
     /// [`Error::Io`] if the sync failed, [`Error::Failed`] at all later calls.
     pub(crate) fn sync(&self, lsn: u64) -> Result<u64> {
-        self.durable.reach(lsn, || self.file.sync_data())
+        self.durable.reach(lsn, || {
+            let start = Instant::now();
+            self.file.sync_data()?;
+            self.sync_latency.record_latency(start.elapsed());
+            Ok(())
+        })
     }
 
     /// Makes the whole file durable, its length included.

@@ -76,6 +76,7 @@ type Lines = Turns<u64, (), Option<u64>>;
 fn write(log: &Log, turns: &Lines) -> Option<u64> {
     let answer = turns.carry_out(
         (),
+        8,
         |mut last, ()| log.write(&mut last, 1).ok(),
         |mut last, group| {
             let count = group.writes().count();

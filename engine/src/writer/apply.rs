@@ -52,6 +52,13 @@ impl Writer {
         &self.pages.shared
     }
 
+    /// The hash of a key that is about to change.
+    fn noted_hash(&self, key: E) -> KeyHash {
+        let hash = self.shared().seed.hash(key);
+        self.shared().activity.note(hash);
+        hash
+    }
+
     fn index_of(&self, hash: KeyHash) -> u32 {
         hash.directory_index(self.shared().tables.depth())
     }
@@ -100,7 +107,7 @@ impl Writer {
 
     /// Adds a pair; true if it is new.
     pub(crate) fn insert(&mut self, key: E, value: E) -> Result<bool> {
-        let hash = self.shared().seed.hash(key);
+        let hash = self.noted_hash(key);
         // Each turn either finishes or makes room; splits are bounded by the depth limit, and after that a
         // relaid chain has room in each page.
         loop {
@@ -165,6 +172,7 @@ impl Writer {
             // The set holds the same four values first (R4); the fifth comes in the caller's next turn.
             let pointer = self.sets().create(key, values);
             self.move_to_set(place, key, hash, pointer);
+            self.shared().events.promotions.add(1);
             return Ok(false);
         }
         let page = self.pages.link_for_change(place.link);
@@ -218,7 +226,7 @@ impl Writer {
 
     /// Removes a key; answers how many values went.
     pub(crate) fn delete(&mut self, key: E) -> Result<u64> {
-        let hash = self.shared().seed.hash(key);
+        let hash = self.noted_hash(key);
         let Some((place, content)) = self.look_up(key, hash)? else { return Ok(0) };
         let gone = match &content {
             Content::Inline(values) => values.len() as u64,
@@ -236,7 +244,7 @@ impl Writer {
 
     /// Removes a pair; true if it was there.
     pub(crate) fn delete_value(&mut self, key: E, value: E) -> Result<bool> {
-        let hash = self.shared().seed.hash(key);
+        let hash = self.noted_hash(key);
         let Some((place, content)) = self.look_up(key, hash)? else { return Ok(false) };
         match content {
             Content::Inline(values) => {
@@ -312,6 +320,7 @@ impl Writer {
                 unreachable!("the page had free positions");
             }
             self.sets().retire_set(key, &pointer).map_err(|f| self.set_fault(f))?;
+            self.shared().events.demotions.add(1);
             return Ok(true);
         }
     }

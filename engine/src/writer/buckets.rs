@@ -20,7 +20,7 @@ const DEPTH_SLACK: u32 = 8;
 /// Positions that a rebuilt chain page may use: the rest is room for keys to grow in place.
 const CHAIN_POSITIONS: usize = ENTRIES_PER_BUCKET - 8;
 /// Two buddies merge when their entries together use at most this many positions.
-const MERGED_POSITIONS_MAX: usize = ENTRIES_PER_BUCKET * 5 / 8;
+pub(crate) const MERGED_POSITIONS_MAX: usize = ENTRIES_PER_BUCKET * 5 / 8;
 
 /// One page of a bucket's chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,6 +137,8 @@ impl Pages {
     /// Splits a bucket by the next hash bit; doubles the directory first if it must.
     fn split(&mut self, index: u32) -> Result<()> {
         let (prefix, local_depth) = bucket_place(self.bucket(self.bucket_at(index)));
+        let span = tracing::debug_span!("split", prefix, local_depth);
+        let _entered = span.enter();
         let items = self.items(index)?;
         if local_depth == self.shared.tables.depth() {
             self.double_directory();
@@ -154,6 +156,7 @@ impl Pages {
         self.retire_chain(old_head, &old);
         self.depth_counts[local_depth as usize] -= 1;
         self.depth_counts[local_depth as usize + 1] += 2;
+        self.shared.events.splits.add(1);
         Ok(())
     }
 
@@ -163,12 +166,26 @@ impl Pages {
         let items = self.items(index)?;
         let positions = bucket_build::needed(&items);
         let limit = if positions < CHAIN_POSITIONS { ENTRIES_PER_BUCKET } else { CHAIN_POSITIONS };
-        let new = self.build_chain(prefix, local_depth, &items, limit);
+        self.replace_chain(prefix, local_depth, &items, limit);
+        Ok(())
+    }
+
+    /// Rebuilds a chain in place, in hash order, in as few pages as before: sorting is no reason to begin a chain.
+    pub(crate) fn sort_chain(&mut self, index: u32) -> Result<()> {
+        let (prefix, local_depth) = bucket_place(self.bucket(self.bucket_at(index)));
+        let items = self.items(index)?;
+        let fits = bucket_build::needed(&items) <= ENTRIES_PER_BUCKET;
+        let limit = if fits { ENTRIES_PER_BUCKET } else { CHAIN_POSITIONS };
+        self.replace_chain(prefix, local_depth, &items, limit);
+        Ok(())
+    }
+
+    fn replace_chain(&mut self, prefix: u32, local_depth: u32, items: &[Item], limit: usize) {
+        let new = self.build_chain(prefix, local_depth, items, limit);
         let old: Vec<Link> = self.chain(prefix).collect();
         let old_head = self.bucket_at(prefix);
         self.publish_bucket(new);
         self.retire_chain(old_head, &old);
-        Ok(())
     }
 
     /// Retires the pages of a chain whose head was replaced.
@@ -235,6 +252,7 @@ impl Pages {
             self.set_slot(TableKind::Directory, index | 1 << depth, self.bucket_at(index));
         }
         self.tables.set_depth(&self.shared.tables, depth + 1);
+        self.shared.events.doublings.add(1);
     }
 
     /// Halves the directory while no bucket needs its full depth.
@@ -243,7 +261,9 @@ impl Pages {
         while depth > 0 && self.depth_counts[depth as usize] == 0 {
             depth -= 1;
         }
-        if depth < self.shared.tables.depth() {
+        let halvings = self.shared.tables.depth() - depth;
+        if halvings > 0 {
+            self.shared.events.halvings.add(u64::from(halvings));
             self.tables.set_depth(&self.shared.tables, depth);
         }
     }
@@ -278,6 +298,7 @@ impl Pages {
         self.depth_counts[local_depth as usize] -= 2;
         self.depth_counts[local_depth as usize - 1] += 1;
         self.halve_directory();
+        self.shared.events.merges.add(1);
         Ok(true)
     }
 

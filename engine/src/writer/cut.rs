@@ -70,6 +70,7 @@ impl Writer {
         let pages = &mut self.pages;
         let generation = pages.end_generation();
         pages.checkpoint = Some(generation);
+        shared.activity.reset();
         let buckets = pages.bucket_pool.cut();
         let values = pages.value_pool.cut();
         let unwritten = &shared.counters.cut_unwritten;

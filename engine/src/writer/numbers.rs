@@ -47,6 +47,11 @@ impl Numbers {
         self.in_use.iter().enumerate().filter(|(_, used)| **used).map(|(number, _)| number as u32)
     }
 
+    /// True if something refers to the number.
+    pub(crate) fn is_in_use(&self, number: u32) -> bool {
+        self.in_use.get(number as usize).copied().unwrap_or(false)
+    }
+
     /// Makes a number free that no reader can hold any more.
     pub(crate) fn release(&mut self, number: u32) {
         self.free.push(number);

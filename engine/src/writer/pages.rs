@@ -18,6 +18,7 @@ use cidstore_core::protocol::bucket_write::BucketWriter;
 use super::numbers::Numbers;
 use crate::error::Error;
 use crate::shared::Shared;
+pub(crate) use crate::shared::bucket_place;
 use crate::space::file_pages::FilePages;
 use crate::space::is_pool;
 use crate::space::layout::FileLayout;
@@ -439,13 +440,6 @@ fn clear(region: &Region, page: u32) {
         // Relaxed: nobody reads the page before a slot names it, with Release.
         word.store(0, Ordering::Relaxed);
     }
-}
-
-/// Prefix and local depth in a bucket page's header.
-pub(crate) fn bucket_place(page: &Page) -> (u32, u32) {
-    let prefix = page[bucket::PREFIX_WORD].load(Ordering::Relaxed) as u32;
-    let local_depth = (page[bucket::KIND_WORD].load(Ordering::Relaxed) >> 16) as u8;
-    (prefix, local_depth as u32)
 }
 
 /// The directory slots of a prefix, in a directory of this depth.

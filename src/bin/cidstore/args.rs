@@ -1,5 +1,6 @@
 //! The command line: what can be said, and the words that explain it. No work is done here.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -7,6 +8,9 @@ use clap_complete::Shell;
 
 use crate::ids::IdForm;
 use crate::input::Format;
+
+/// Where metrics are served, and looked for.
+const DEFAULT_ADDRESS: &str = "127.0.0.1:9184";
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -21,6 +25,14 @@ const LOAD_DETAILS: &str = "\
 A line is a key and a value. TSV: a tab between them, no quotes. CSV: RFC 4180. Lines end with LF or
 CRLF; empty lines are skipped; everything must be UTF-8. A malformed line is named by file, line and
 column, and then nothing of any file is loaded.";
+
+const SERVE_DETAILS: &str = "\
+Paths: /metrics (OpenMetrics text), /health, /ready. Ends well on SIGINT and SIGTERM.
+
+A store that was closed cleanly is opened for reading only; others may read it meanwhile, nobody can
+write. One that was not is recovered first. If another process writes to the store, its pid is told and
+the exit code is 4: that program can serve its own metrics (cidstore::serve_metrics), which then tell of
+its work as well.";
 
 /// An embedded, durable, concurrent hash multimap: 128-bit keys to sets of 128-bit values
 #[derive(Debug, Parser)]
@@ -62,6 +74,9 @@ pub(crate) enum Command {
     Backup(BackupArgs),
     /// Measure this store on this machine
     Bench(BenchArgs),
+    /// Serve the metrics of a store that no other process has open, until interrupted
+    #[command(after_help = SERVE_DETAILS)]
+    ServeMetrics(ServeArgs),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -240,6 +255,16 @@ pub(crate) struct BenchArgs {
     /// How many times to measure; the median is told
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=99))]
     pub(crate) runs: u32,
+}
+
+/// `serve-metrics`.
+#[derive(Args, Debug)]
+pub(crate) struct ServeArgs {
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+    /// Where to listen; port 0 takes a free one, which is printed
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = DEFAULT_ADDRESS)]
+    pub(crate) listen: SocketAddr,
 }
 
 /// `crash-writer`.

@@ -64,6 +64,7 @@ fn run(command: &Command, output: &mut Output) -> Outcome {
         Command::Dump(args) => commands::dump::run(args, output),
         Command::Backup(args) => commands::backup::run(args, output),
         Command::Bench(args) => bench::run(args, output),
+        Command::ServeMetrics(args) => commands::serve_metrics::run(args, output),
         Command::Completions { shell } => commands::shell::completions(*shell, output),
         Command::Man { command } => commands::shell::man(command.as_deref(), output),
         Command::CrashWriter(args) => crash::write_until_killed(args, output),

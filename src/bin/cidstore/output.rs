@@ -63,6 +63,8 @@ pub(crate) enum Record<'a> {
     Entry { key: Id<'a>, count: u64, version: u32, valid: u8, spilled: bool, values: Vec<Id<'a>> },
     /// `backup`: the new file.
     BackedUp { path: String, keys: u64, values: u64, bytes: u64, seconds: f64 },
+    /// `serve-metrics`: where it listens, once it does.
+    Serving { address: String, url: String },
     /// `demo` and `bench`: one figure.
     Figure { name: &'a str, value: f64, unit: &'a str },
     /// `demo` and `bench`: one thing that was checked.
@@ -163,6 +165,7 @@ mod tests {
             Record::Compacted { bytes_before: 0, bytes_after: 0 },
             entry,
             backed_up,
+            Record::Serving { address: String::new(), url: String::new() },
             Record::Figure { name: "", value: 0.0, unit: "" },
             Record::Check { name: "", passed: true },
         ]

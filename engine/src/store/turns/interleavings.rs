@@ -72,7 +72,7 @@ fn write(turns: &Lines, value: u64) -> usize {
         give_back(leading);
         at
     };
-    turns.carry_out(value, alone, lead_group).unwrap()
+    turns.carry_out(value, 8, alone, lead_group).unwrap()
 }
 
 /// `writers` threads write beside one that does; `others` of them take the lock itself, as a snapshot does.
@@ -152,7 +152,7 @@ fn abandon(plant: Plant) {
                 let turns = Arc::clone(&turns);
                 spawn(move || {
                     let leading = turns.lock();
-                    let group = turns.queue.take();
+                    let group = turns.queue.take(8);
                     if has(LOST) {
                         let _ = ManuallyDrop::new(group);
                     } else {

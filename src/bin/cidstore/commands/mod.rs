@@ -9,6 +9,7 @@ pub(crate) mod get;
 pub(crate) mod insert;
 pub(crate) mod load;
 pub(crate) mod scan;
+pub(crate) mod serve_metrics;
 pub(crate) mod shell;
 pub(crate) mod stat;
 
