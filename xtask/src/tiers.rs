@@ -4,6 +4,7 @@ use std::fs;
 
 use crate::failure::Failure;
 use crate::fuzz;
+use crate::hdf5;
 use crate::job::Job;
 use crate::plan::{Outcome, Step, Tier};
 use crate::system;
@@ -34,6 +35,12 @@ pub(crate) const STEPS: &[Step] = &[
     step("features", Tier::Full, "each crate alone, with its default features or none", features),
     step("loom", Tier::Full, "the page protocol under every interleaving", loom),
     step("no_std", Tier::Full, "a program without std looks a key up in an image", no_std),
+    step(
+        "hdf5_tools",
+        Tier::Full,
+        "h5dump, h5repack and h5py read the store's files",
+        |tree, tally| count(hdf5::job(tree, tally)?, tally),
+    ),
     step("outside", Tier::Full, "packages outside the workspace: lints and tests", outside),
     step("loom_all", Tier::Slow, "the same without bounds where that ends", loom_all),
     step("model", Tier::Slow, "random histories against the model, many more of them", model),
@@ -124,6 +131,7 @@ fn features(tree: &Tree, tally: &mut Tally) -> Result<Outcome, Failure> {
     const BUILDS: [&[&str]; 4] = [
         &["--package", "cidstore-core"],
         &["--package", "cidstore-engine"],
+        &["--package", "cidstore-engine", "--features", "hdf5"],
         &["--package", "cidstore"],
         // The store without the command.
         &["--package", "cidstore", "--no-default-features"],
