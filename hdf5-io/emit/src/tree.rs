@@ -237,13 +237,18 @@ impl<'a> Tree<'a> {
     /// A dataset whose chunks are the leaves of a table, where they lie.
     fn place_slots(&mut self, slots: u64, leaves: &[TableSlot], encoding_type: &str) -> Address {
         let slot = self.type_at("TableSlot");
-        let mut dataset = if leaves.is_empty() {
-            Object::dataset(slots, slot).contiguous(UNDEFINED, 0).expecting_attributes()
-        } else {
-            let chunks: Vec<_> = leaves.iter().map(|leaf| self.table_page(leaf.page)).collect();
-            let at = self.next_address();
-            let index = self.place(&chunk_index(at, &chunks));
-            Object::dataset(slots, slot).chunked(SLOTS_PER_TABLE_PAGE as u16, 8, index)
+        let mut dataset = match leaves {
+            [] => Object::dataset(slots, slot).contiguous(UNDEFINED, 0).expecting_attributes(),
+            // HDF5 wants no chunk that is longer than the dataset.
+            &[leaf] => Object::dataset(slots, slot)
+                .contiguous(self.table_page(leaf.page), slots * 8)
+                .expecting_attributes(),
+            leaves => {
+                let chunks: Vec<_> = leaves.iter().map(|leaf| self.table_page(leaf.page)).collect();
+                let at = self.next_address();
+                let index = self.place(&chunk_index(at, &chunks));
+                Object::dataset(slots, slot).chunked(SLOTS_PER_TABLE_PAGE as u16, 8, index)
+            }
         };
         encoding(&mut dataset, encoding_type);
         self.place(&dataset.finish())
