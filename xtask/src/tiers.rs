@@ -44,6 +44,7 @@ pub(crate) const STEPS: &[Step] = &[
     step("outside", Tier::Full, "packages outside the workspace: lints and tests", outside),
     step("loom_all", Tier::Slow, "the same without bounds where that ends", loom_all),
     step("model", Tier::Slow, "random histories against the model, many more of them", model),
+    step("hdf5_kills", Tier::Slow, "a thousand kills of a store that grows", hdf5_kills),
     step("fuzz", Tier::Slow, "fuzz targets with the address sanitizer", fuzz),
 ];
 
@@ -94,6 +95,17 @@ fn model(tree: &Tree, tally: &mut Tally) -> Result<Outcome, Failure> {
         .env("PROPTEST_CASES", MODEL_CASES_SLOW)
         .env("CARGO_TARGET_DIR", "target/slow")
         .env("CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS", "true");
+    count(job.directory(tree.path("")), tally)
+}
+
+/// Kills that a growing store must live through in the slow tier.
+const HDF5_KILLS_SLOW: &str = "1000";
+
+/// As in the quick tier, where there are fifty.
+fn hdf5_kills(tree: &Tree, tally: &mut Tally) -> Result<Outcome, Failure> {
+    let job = Job::cargo_locked(["test"])
+        .args(["--package", "cidstore", "--test", "hdf5_kill"])
+        .env("CIDSTORE_KILLS", HDF5_KILLS_SLOW);
     count(job.directory(tree.path("")), tally)
 }
 
