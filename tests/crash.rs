@@ -3,7 +3,8 @@
 //! A history runs once on a disk that records each change. Then, for each point of the record, the files
 //! are rebuilt as a power cut there may leave them (synced content is there, each sector changed since is
 //! old or new on its own), and the store is opened from them. It must hold the model after a prefix of the
-//! steps: at least those whose promise was given before the cut, at most those begun.
+//! steps: at least those whose promise was given before the cut, at most those begun. Before that, the file as the cut
+//! left it must show such a prefix to an HDF5 reader, whole and unmixed.
 
 #![allow(
     clippy::unwrap_used,
@@ -24,6 +25,7 @@ use cidstore_engine::io::record::{Operation as Change, RecordingDisk};
 use cidstore_engine::io::{Disk, OpenMode, OsDisk};
 use cidstore_testkit::Scratch;
 use cidstore_testkit::content::{assert_store, assert_verified, model_of};
+use cidstore_testkit::hdf5::View;
 use cidstore_testkit::history::{History, perform};
 use cidstore_testkit::operation::{Operation, Pairs};
 use cidstore_testkit::random::Random;
@@ -142,6 +144,7 @@ impl Recorded {
         let scratch = Scratch::new();
         image.write_to(&self.directory, scratch.path()).unwrap();
         let what = format!("cut after {cut} of {} changes: {outcome}", self.changes.len());
+        self.look_through_hdf5(image, cut, &what);
         let store = match options(self.durability).open(scratch.data()) {
             Ok(store) => store,
             Err(error) => self.fail(&scratch, &format!("{what}: {error}")),
@@ -159,6 +162,16 @@ impl Recorded {
         let again = options(self.durability).open(scratch.data()).unwrap();
         assert!(again.contains(1 << 40, 1).unwrap(), "{what}: a write after recovery is lost");
         prefix
+    }
+
+    /// The data file shows what the store was after some step, if the cut left one.
+    fn look_through_hdf5(&self, image: &CrashImage, cut: usize, what: &str) {
+        let data = image.files.iter().find(|(path, _)| path.ends_with("data.h5"));
+        let Some((_, bytes)) = data else { return };
+        let view = View::open(bytes).unwrap_or_else(|error| panic!("{what}: {error}"));
+        let model = view.model();
+        let known = (0..=self.begun(cut)).rev().any(|count| &model == self.history.state(count));
+        assert!(known, "{what}: HDF5 shows a state that never was");
     }
 
     /// Keeps the image that does not open, and gives up.
@@ -208,6 +221,18 @@ fn a_log_that_wraps() {
     };
     let history = History::new((0..24).map(batch).collect());
     Recorded::run(history, Durability::Immediate).cut_everywhere();
+}
+
+/// The file grows, shrinks and grows again; so does its directory.
+#[test]
+fn growing_and_shrinking() {
+    let keys = |first| Operation::BatchInsert(Pairs::Keys { first, count: 480, value: 1 });
+    let mut steps: Vec<_> = (0..5).map(|round| keys(round * 480)).collect();
+    steps.insert(2, Operation::Checkpoint);
+    steps.push(Operation::Checkpoint);
+    steps.extend((0..4).map(|round| Operation::BatchDelete(round * 480, 480)));
+    steps.extend([Operation::Compact, keys(9000), Operation::Checkpoint]);
+    Recorded::run(History::new(steps), Durability::Buffered).cut_everywhere();
 }
 
 #[test]

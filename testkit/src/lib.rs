@@ -11,19 +11,21 @@
 //! 3. [`fixed`]: a disk without chance. [`scratch`]: directories for stores, copies as a `kill -9` leaves them, fingerprints of files.
 //! 4. [`content`]: the whole content of a store, a snapshot or a file image against the model.
 //! 5. [`image`]: the bytes of a file against the model, by the independent reader of the format.
-//! 6. [`operation`]: every public operation as plain data.
-//! 7. [`generate`]: random operations, for proptest and from a fuzzer's bytes.
-//! 8. [`driver`]: runs operations on a store and the model, answer by answer.
-//! 9. [`history`]: short histories whose every prefix is known, for crashes and failing disks.
-//! 10. [`process`]: other processes, for locks and for dying.
-//! 11. [`fuzz`]: the bodies of the fuzz targets, shared with the test that replays their corpora.
-//! 12. [`openmetrics`]: a strict reader of exposed metrics.
+//! 6. [`hdf5`]: the same by an HDF5 reader that knows nothing of the format.
+//! 7. [`operation`]: every public operation as plain data.
+//! 8. [`generate`]: random operations, for proptest and from a fuzzer's bytes.
+//! 9. [`driver`]: runs operations on a store and the model, answer by answer.
+//! 10. [`history`]: short histories whose every prefix is known, for crashes and failing disks.
+//! 11. [`process`]: other processes, for locks and for dying.
+//! 12. [`fuzz`]: the bodies of the fuzz targets, shared with the test that replays their corpora.
+//! 13. [`openmetrics`]: a strict reader of exposed metrics.
 
 pub mod content;
 pub mod driver;
 pub mod fixed;
 pub mod fuzz;
 pub mod generate;
+pub mod hdf5;
 pub mod history;
 pub mod image;
 pub mod model;

@@ -10,10 +10,10 @@ use crate::job::Job;
 use crate::tally::Tally;
 
 /// A program that must be there, and who has it.
-struct Program {
-    name: &'static str,
-    debian_package: &'static str,
-    needed_for: &'static str,
+pub(crate) struct Program {
+    pub(crate) name: &'static str,
+    pub(crate) debian_package: &'static str,
+    pub(crate) needed_for: &'static str,
 }
 
 const PROGRAMS: [Program; 2] = [
@@ -33,11 +33,7 @@ const COMPONENTS: [(&str, &str); 2] = [("fmt", "rustfmt"), ("clippy", "clippy")]
 /// # Errors
 /// If something is missing and cannot be installed; names the package.
 pub(crate) fn ensure(tally: &mut Tally) -> Result<String, Failure> {
-    let missing: Vec<&Program> =
-        PROGRAMS.iter().filter(|program| !is_on_path(program.name)).collect();
-    if !missing.is_empty() {
-        install(&missing, tally)?;
-    }
+    ensure_programs(&PROGRAMS, tally)?;
     for (subcommand, component) in COMPONENTS {
         if !Job::cargo([subcommand, "--version"]).succeeds() {
             Job::new("rustup", ["component", "add", component]).run(tally).map_err(|failure| {
@@ -47,6 +43,16 @@ pub(crate) fn ensure(tally: &mut Tally) -> Result<String, Failure> {
     }
     let runner = if has_nextest() { "nextest" } else { "cargo test (no nextest here)" };
     Ok(format!("test runner: {runner}"))
+}
+
+/// Makes sure that these programs are there.
+///
+/// # Errors
+/// If one is missing and cannot be installed; names the package.
+pub(crate) fn ensure_programs(programs: &[Program], tally: &mut Tally) -> Result<(), Failure> {
+    let missing: Vec<&Program> =
+        programs.iter().filter(|program| !is_on_path(program.name)).collect();
+    if missing.is_empty() { Ok(()) } else { install(&missing, tally) }
 }
 
 /// True if `cargo nextest` is installed. It runs tests in processes of their own and in parallel across packages.
@@ -70,11 +76,7 @@ fn install(missing: &[&Program], tally: &mut Tally) -> Result<(), Failure> {
     }
     let mut packages: Vec<&str> = missing.iter().map(|program| program.debian_package).collect();
     packages.dedup();
-    let apt = |args: &[&str]| {
-        Job::new("apt-get", args.iter().copied()).env("DEBIAN_FRONTEND", "noninteractive")
-    };
-    apt(&["update", "--quiet"]).run(tally)?;
-    apt(&["install", "--yes", "--quiet", "--no-install-recommends"]).args(packages).run(tally)?;
+    install_packages(&packages, tally)?;
     match missing.iter().find(|program| !is_on_path(program.name)) {
         None => Ok(()),
         Some(program) => Err(Failure::new(format!(
@@ -82,6 +84,22 @@ fn install(missing: &[&Program], tally: &mut Tally) -> Result<(), Failure> {
             program.debian_package, program.name
         ))),
     }
+}
+
+/// Installs packages of Debian.
+///
+/// # Errors
+/// If this is not root on a system with apt, or apt fails; names the packages.
+pub(crate) fn install_packages(packages: &[&str], tally: &mut Tally) -> Result<(), Failure> {
+    if !(is_root() && is_on_path("apt-get")) {
+        let packages = packages.join(", ");
+        return Err(Failure::new(format!("install {packages} (Debian's names) and run again")));
+    }
+    let apt = |args: &[&str]| {
+        Job::new("apt-get", args.iter().copied()).env("DEBIAN_FRONTEND", "noninteractive")
+    };
+    apt(&["update", "--quiet"]).run(tally)?;
+    apt(&["install", "--yes", "--quiet", "--no-install-recommends"]).args(packages).run(tally)
 }
 
 fn is_on_path(program: &str) -> bool {

@@ -4,6 +4,7 @@ use std::fs;
 
 use crate::failure::Failure;
 use crate::fuzz;
+use crate::hdf5;
 use crate::job::Job;
 use crate::plan::{Outcome, Step, Tier};
 use crate::system;
@@ -34,9 +35,16 @@ pub(crate) const STEPS: &[Step] = &[
     step("features", Tier::Full, "each crate alone, with its default features or none", features),
     step("loom", Tier::Full, "the lock-free parts under every interleaving", loom),
     step("no_std", Tier::Full, "a program without std looks a key up in an image", no_std),
+    step(
+        "hdf5_tools",
+        Tier::Full,
+        "h5dump, h5repack and h5py read the store's files",
+        |tree, tally| count(hdf5::job(tree, tally)?, tally),
+    ),
     step("outside", Tier::Full, "packages outside the workspace: lints and tests", outside),
     step("loom_all", Tier::Slow, "the same without bounds where that ends", loom_all),
     step("model", Tier::Slow, "random histories against the model, many more of them", model),
+    step("hdf5_kills", Tier::Slow, "a thousand kills of a store that grows", hdf5_kills),
     step("fuzz", Tier::Slow, "fuzz targets with the address sanitizer", fuzz),
 ];
 
@@ -90,6 +98,17 @@ fn model(tree: &Tree, tally: &mut Tally) -> Result<Outcome, Failure> {
     count(job.directory(tree.path("")), tally)
 }
 
+/// Kills that a growing store must live through in the slow tier.
+const HDF5_KILLS_SLOW: &str = "1000";
+
+/// As in the quick tier, where there are fifty.
+fn hdf5_kills(tree: &Tree, tally: &mut Tally) -> Result<Outcome, Failure> {
+    let job = Job::cargo_locked(["test"])
+        .args(["--package", "cidstore", "--test", "hdf5_kill"])
+        .env("CIDSTORE_KILLS", HDF5_KILLS_SLOW);
+    count(job.directory(tree.path("")), tally)
+}
+
 /// Runs `job`, and takes a run without a single test for a failure.
 fn count(job: Job, tally: &mut Tally) -> Result<Outcome, Failure> {
     let mut counted = Tally::default();
@@ -121,9 +140,10 @@ fn rustdoc(tree: &Tree, tally: &mut Tally) -> Result<Outcome, Failure> {
 
 /// What a user builds has default features or fewer; the other steps switch all of them on.
 fn features(tree: &Tree, tally: &mut Tally) -> Result<Outcome, Failure> {
-    const BUILDS: [&[&str]; 4] = [
+    const BUILDS: [&[&str]; 5] = [
         &["--package", "cidstore-core"],
         &["--package", "cidstore-engine"],
+        &["--package", "cidstore-engine", "--features", "hdf5"],
         &["--package", "cidstore"],
         // The store without the command.
         &["--package", "cidstore", "--no-default-features"],

@@ -294,7 +294,8 @@ impl FileLayout {
             let first = placed.segment.first_file_page;
             (first..first + placed.segment.page_count).contains(&file_page)
         };
-        let placed = segments.iter().find(holds).filter(|_| offset % PAGE_BYTES as u64 == 0)?;
+        let placed =
+            segments.iter().find(holds).filter(|_| offset.is_multiple_of(PAGE_BYTES as u64))?;
         Some(placed.first_page + (file_page - placed.segment.first_file_page))
     }
 

@@ -43,11 +43,12 @@ pub(crate) fn lookup3(bytes: &[u8]) -> u32 {
 
 /// Up to twelve bytes as three words; what is missing is zero.
 fn words(bytes: &[u8]) -> [u32; 3] {
-    let mut words = [0; 3];
-    for (index, &byte) in bytes.iter().enumerate().take(12) {
-        words[index / 4] |= u32::from(byte) << (index % 4 * 8);
+    let mut padded = [0; 12];
+    if let Some(padded) = padded.get_mut(..bytes.len()) {
+        padded.copy_from_slice(bytes);
     }
-    words
+    let [a, b, c, d, e, f, g, h, i, j, k, l] = padded;
+    [[a, b, c, d], [e, f, g, h], [i, j, k, l]].map(u32::from_le_bytes)
 }
 
 #[cfg(test)]

@@ -2,38 +2,35 @@
 
 use crate::object::with_checksum;
 
-/// A virtual dataset takes `elements` elements, from `first` on, from the whole of another dataset of this file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Part {
-    pub(crate) source: String,
-    pub(crate) first: u64,
-    pub(crate) elements: u64,
-}
-
 /// Smallest global heap collection that libhdf5 reads.
 const COLLECTION_BYTES_MIN: usize = 4096;
 
-/// The list of the parts of a virtual dataset.
-pub(crate) fn mapping(parts: &[Part]) -> Vec<u8> {
+/// The list of the parts of a virtual dataset: each takes as many elements as are told here, from where the part before ends,
+/// from the whole of the dataset that `name` writes the path of.
+pub(crate) fn mapping(parts: &[u64], name: impl Fn(usize, &mut Vec<u8>)) -> Vec<u8> {
     let mut out = vec![0];
     out.extend((parts.len() as u64).to_le_bytes());
-    for part in parts {
+    let mut first = 0;
+    for (index, &elements) in parts.iter().enumerate() {
         // "." is the file itself.
         out.extend(b".\0");
-        out.extend(part.source.bytes());
+        name(index, &mut out);
         out.push(0);
-        out.extend(block(0, part.elements));
-        out.extend(block(part.first, part.elements));
+        out.extend(block(0, elements));
+        out.extend(block(first, elements));
+        first += elements;
     }
     with_checksum(out)
 }
 
 /// A selection of neighbouring elements: a hyperslab of one block, version 1. Page numbers have 28 bits.
-fn block(first: u64, elements: u64) -> Vec<u8> {
+fn block(first: u64, elements: u64) -> [u8; 32] {
     let last = first + elements.max(1) - 1;
     // Type, version, nothing, bytes that follow, dimensions, blocks, first and last.
-    let words = [2, 1, 0, 16, 1, 1, first as u32, last as u32];
-    words.into_iter().flat_map(u32::to_le_bytes).collect()
+    let words = [2, 1, 0, 16, 1, 1, first as u32, last as u32].map(u32::to_le_bytes);
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(words.as_flattened());
+    bytes
 }
 
 /// A global heap collection; its objects are numbered from 1.

@@ -68,11 +68,11 @@ impl Object {
 
     /// A dataset of one dimension, of a committed type. Its layout is still missing.
     pub(crate) fn dataset(elements: u64, datatype: Address) -> Self {
-        let mut object = Self::default();
+        // Enough for a contiguous dataset.
+        let mut object = Self { messages: Vec::with_capacity(128) };
         object.message(DATASPACE, 0, &dataspace(Some(elements)));
         // Shared, version 3, committed.
-        let shared = [&[3, 2][..], &datatype.0.to_le_bytes()].concat();
-        object.message(DATATYPE, CONSTANT | SHARED, &shared);
+        object.message_of(DATATYPE, CONSTANT | SHARED, &[&[3, 2], &datatype.0.to_le_bytes()]);
         // Space is allocated when there is data; nothing is ever filled in.
         object.message(FILL_VALUE, CONSTANT, &[3, 2 | 1 << 2]);
         object
@@ -80,7 +80,7 @@ impl Object {
 
     /// The storage is one run of bytes.
     pub(crate) fn contiguous(mut self, at: Address, bytes: u64) -> Self {
-        self.message(LAYOUT, 0, &[&[4, 1][..], &at.0.to_le_bytes(), &bytes.to_le_bytes()].concat());
+        self.message_of(LAYOUT, 0, &[&[4, 1], &at.0.to_le_bytes(), &bytes.to_le_bytes()]);
         self
     }
 
@@ -109,10 +109,8 @@ impl Object {
     /// Adds a link to a group.
     pub(crate) fn link(&mut self, name: &str, to: Address) {
         // Version 1; no flags: one byte for the length of the name, a hard link.
-        let mut body = vec![1, 0, name.len() as u8];
-        body.extend(name.bytes());
-        body.extend(to.0.to_le_bytes());
-        self.message(LINK, 0, &body);
+        let head = [1, 0, name.len() as u8];
+        self.message_of(LINK, 0, &[&head, name.as_bytes(), &to.0.to_le_bytes()]);
     }
 
     /// Adds an attribute: one element if `elements` is `None`.
@@ -149,8 +147,10 @@ impl Object {
 
     /// The object as it lies in the file.
     pub(crate) fn finish(self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.messages.len() + 14);
+        out.extend(b"OHDR");
         // Version 2; four bytes for the length.
-        let mut out = [&b"OHDR"[..], &[2, 2]].concat();
+        out.extend([2, 2]);
         out.extend((self.messages.len() as u32).to_le_bytes());
         out.extend(self.messages);
         with_checksum(out)
@@ -168,10 +168,17 @@ impl Object {
     }
 
     fn message(&mut self, kind: u8, flags: u8, body: &[u8]) {
-        self.messages.push(kind);
-        self.messages.extend((body.len() as u16).to_le_bytes());
-        self.messages.push(flags);
-        self.messages.extend(body);
+        self.message_of(kind, flags, &[body]);
+    }
+
+    /// A message whose body is these pieces.
+    fn message_of(&mut self, kind: u8, flags: u8, body: &[&[u8]]) {
+        let bytes: usize = body.iter().map(|piece| piece.len()).sum();
+        let [low, high, ..] = bytes.to_le_bytes();
+        self.messages.extend([kind, low, high, flags]);
+        for piece in body {
+            self.messages.extend_from_slice(piece);
+        }
     }
 }
 

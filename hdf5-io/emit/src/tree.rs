@@ -11,7 +11,7 @@ use cidstore_core::layout::view::FileDescription;
 use crate::Emitter;
 use crate::datatype::{U8, U32, U64};
 use crate::date::iso_date;
-use crate::mapping::{Part, heap, mapping};
+use crate::mapping::{heap, mapping};
 use crate::object::{Address, Object, UNDEFINED, chunk_index};
 use crate::pages;
 
@@ -152,7 +152,7 @@ impl<'a> Tree<'a> {
     /// The groups of the three spaces.
     fn place_spaces(&mut self) -> Links {
         // The heap tells parts by name, so it comes before what it names.
-        let mappings = SPACES.map(|(space, group, _)| mapping(&parts(group, self.segments(space))));
+        let mappings = SPACES.map(|(space, group, _)| space_mapping(group, self.segments(space)));
         let heap = match SPACES.iter().any(|&(space, ..)| self.segments(space).len() > 1) {
             true => self.place(&heap(&mappings)),
             false => UNDEFINED,
@@ -237,13 +237,18 @@ impl<'a> Tree<'a> {
     /// A dataset whose chunks are the leaves of a table, where they lie.
     fn place_slots(&mut self, slots: u64, leaves: &[TableSlot], encoding_type: &str) -> Address {
         let slot = self.type_at("TableSlot");
-        let mut dataset = if leaves.is_empty() {
-            Object::dataset(slots, slot).contiguous(UNDEFINED, 0).expecting_attributes()
-        } else {
-            let chunks: Vec<_> = leaves.iter().map(|leaf| self.table_page(leaf.page)).collect();
-            let at = self.next_address();
-            let index = self.place(&chunk_index(at, &chunks));
-            Object::dataset(slots, slot).chunked(SLOTS_PER_TABLE_PAGE as u16, 8, index)
+        let mut dataset = match leaves {
+            [] => Object::dataset(slots, slot).contiguous(UNDEFINED, 0).expecting_attributes(),
+            // HDF5 wants no chunk that is longer than the dataset.
+            &[leaf] => Object::dataset(slots, slot)
+                .contiguous(self.table_page(leaf.page), slots * 8)
+                .expecting_attributes(),
+            leaves => {
+                let chunks: Vec<_> = leaves.iter().map(|leaf| self.table_page(leaf.page)).collect();
+                let at = self.next_address();
+                let index = self.place(&chunk_index(at, &chunks));
+                Object::dataset(slots, slot).chunked(SLOTS_PER_TABLE_PAGE as u16, 8, index)
+            }
         };
         encoding(&mut dataset, encoding_type);
         self.place(&dataset.finish())
@@ -313,15 +318,12 @@ fn segment_name(index: usize) -> String {
     format!("{index:04}")
 }
 
-/// What a space's virtual dataset is made of.
-fn parts(group: &str, segments: &[Segment]) -> Vec<Part> {
-    let mut first = 0;
-    let part = |(index, segment): (usize, &Segment)| {
-        let elements = u64::from(segment.page_count);
-        let source = format!("/{group}/{SEGMENTS}/{}", segment_name(index));
-        let part = Part { source, first, elements };
-        first += elements;
-        part
-    };
-    segments.iter().enumerate().map(part).collect()
+/// The list of what a space's virtual dataset is made of.
+fn space_mapping(group: &str, segments: &[Segment]) -> Vec<u8> {
+    let parts: Vec<u64> = segments.iter().map(|segment| segment.page_count.into()).collect();
+    let folder = format!("/{group}/{SEGMENTS}/");
+    mapping(&parts, |index, out| {
+        out.extend(folder.bytes());
+        out.extend(segment_name(index).bytes());
+    })
 }

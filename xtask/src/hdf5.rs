@@ -1,0 +1,54 @@
+//! The step `hdf5_tools`: HDF5's own programs and two versions of h5py read files of the store.
+
+use crate::failure::Failure;
+use crate::job::Job;
+use crate::system::{self, Program};
+use crate::tally::Tally;
+use crate::tree::Tree;
+
+const PROGRAMS: [Program; 2] = [
+    Program { name: "h5repack", debian_package: "hdf5-tools", needed_for: "reading files as HDF5" },
+    Program { name: "python3", debian_package: "python3", needed_for: "reading files with h5py" },
+];
+
+/// Debian's interpreter, which sees Debian's h5py whatever else is on the path.
+const SYSTEM_PYTHON: &str = "/usr/bin/python3";
+/// Packages without a program of their own by which they could be found.
+const PYTHON_PACKAGES: [&str; 2] = ["python3-h5py", "python3-venv"];
+/// Where the newest h5py is installed.
+const ENVIRONMENT: &str = "target/hdf5-python";
+
+/// Installs what is missing.
+///
+/// # Errors
+/// If something is missing and cannot be installed, the network among it; names it.
+fn ensure(tree: &Tree, tally: &mut Tally) -> Result<String, Failure> {
+    system::ensure_programs(&PROGRAMS, tally)?;
+    let system_has =
+        |module: &str| Job::new(SYSTEM_PYTHON, ["-c", &format!("import {module}")]).succeeds();
+    if !(system_has("h5py") && system_has("ensurepip")) {
+        system::install_packages(&PYTHON_PACKAGES, tally)?;
+    }
+    let folder = tree.path(ENVIRONMENT);
+    let python = folder.join("bin/python").to_string_lossy().into_owned();
+    if !Job::new(&python, ["-c", "import h5py"]).succeeds() {
+        let folder = folder.to_string_lossy().into_owned();
+        Job::new(SYSTEM_PYTHON, ["-m", "venv", &folder]).run(tally)?;
+        Job::new(&python, ["-m", "pip", "install", "--quiet", "--timeout", "60", "h5py", "numpy"])
+            .run(tally)
+            .map_err(|failure| Failure::new(format!("h5py from PyPI: {failure}")))?;
+    }
+    Ok(format!("{SYSTEM_PYTHON}:{python}"))
+}
+
+/// Runs the tests that need those programs.
+///
+/// # Errors
+/// If a program is missing, or a test fails.
+pub(crate) fn job(tree: &Tree, tally: &mut Tally) -> Result<Job, Failure> {
+    let pythons = ensure(tree, tally)?;
+    Ok(Job::cargo_locked(["test"])
+        .args(["--package", "cidstore", "--test", "hdf5_tools", "--", "--ignored"])
+        .env("CIDSTORE_PYTHONS", &pythons)
+        .directory(tree.path("")))
+}
