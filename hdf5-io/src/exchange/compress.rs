@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use cidstore_core::hash::HashSeed;
-use cidstore_core::layout::table::TableRoot;
+use cidstore_core::layout::table::{TableRoot, TableSlot};
 use cidstore_core::layout::{PAGE_BYTES, superblock};
 use hdf5::{Dataset, File, H5Type};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
@@ -16,7 +16,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 use super::container::{Container, ENCODING_VERSION};
 use super::dtype;
 use super::error::{ExchangeError, Result};
-use super::image::{Identity, Image, Part};
+use super::image::{Identity, Image, Part, PartPages};
 use super::{Compression, Progress, Stage};
 
 /// Pages that are copied at once: as many as a chunk has.
@@ -26,7 +26,7 @@ const BLOCK_PAGES: u64 = 256;
 pub(super) struct Description {
     pub(super) identity: Identity,
     pub(super) roots: [TableRoot; 3],
-    pub(super) directory: Vec<u32>,
+    pub(super) directory: Vec<TableSlot>,
 }
 
 /// Writes the parts of `image` as a compressed export over the file at `path`.
@@ -44,7 +44,7 @@ pub(super) fn compress(
         match part {
             Part::Buckets => pack::<dtype::BucketPage>(image, part, dataset, path, &mut counter)?,
             Part::Values => pack::<dtype::ValuePage>(image, part, dataset, path, &mut counter)?,
-            Part::Nodes | Part::Directory | Part::ValueTable => {
+            Part::Nodes | Part::Directory | Part::ValueTable | Part::Overflow => {
                 pack::<dtype::Slot>(image, part, dataset, path, &mut counter)?;
             }
         }
@@ -59,7 +59,7 @@ struct Counter<'a> {
 }
 
 impl<'a> Counter<'a> {
-    fn new(pages: &[u64; 5], stage: Stage, progress: &'a mut dyn FnMut(Progress)) -> Self {
+    fn new(pages: &PartPages, stage: Stage, progress: &'a mut dyn FnMut(Progress)) -> Self {
         Self { progress, told: Progress { stage, done: 0, total: pages.iter().sum() } }
     }
 
@@ -119,6 +119,7 @@ pub(super) fn expand(
         open::<dtype::Slot>(source, path, Part::Nodes)?,
         open::<dtype::Slot>(source, path, Part::Directory)?,
         open::<dtype::Slot>(source, path, Part::ValueTable)?,
+        open::<dtype::Slot>(source, path, Part::Overflow)?,
         open::<dtype::BucketPage>(source, path, Part::Buckets)?,
         open::<dtype::ValuePage>(source, path, Part::Values)?,
     ];
@@ -140,7 +141,7 @@ pub(super) fn expand(
                 unpack::<dtype::BucketPage>(&image, part, dataset, path, &mut counter)?
             }
             Part::Values => unpack::<dtype::ValuePage>(&image, part, dataset, path, &mut counter)?,
-            Part::Nodes | Part::Directory | Part::ValueTable => {
+            Part::Nodes | Part::Directory | Part::ValueTable | Part::Overflow => {
                 unpack::<dtype::Slot>(&image, part, dataset, path, &mut counter)?;
             }
         }
@@ -223,8 +224,8 @@ fn read_description(file: &File, path: &Path) -> Result<(Identity, [TableRoot; 3
         hash_seed: HashSeed::new(seed[0], seed[1]),
         created_nanos: number("created")?,
         global_depth: number("global_depth")?.try_into().unwrap_or(u32::MAX),
-        keys: number("num_keys")?,
-        values: number("num_values")?,
+        keys: number("key_count")?,
+        values: number("value_count")?,
     };
     let attribute = config.attr("roots").map_err(wrong("roots"))?;
     let kind = attribute.dtype().and_then(|kind| kind.to_descriptor()).map_err(wrong("roots"))?;

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use cidstore_core::layout::PAGE_BYTES;
-use cidstore_core::layout::table::{SLOTS_PER_TABLE_PAGE, TableRoot};
+use cidstore_core::layout::table::{SLOTS_PER_TABLE_PAGE, TableRoot, TableSlot};
 use hdf5::plist::dataset_create::{AllocTime, FillTime};
 use hdf5::types::{FixedAscii, TypeDescriptor};
 use hdf5::{Dataset, File, Group, H5Type, Location};
@@ -14,7 +14,7 @@ use hdf5::{Dataset, File, Group, H5Type, Location};
 use super::Compression;
 use super::dtype;
 use super::error::{ExchangeError, Result};
-use super::image::{Identity, Part, PartPages};
+use super::image::{Identity, PARTS, Part, PartPages};
 
 /// What the root's `encoding-type` says. The original project's files have no such attribute.
 pub(super) const ENCODING_TYPE: &str = "cidstore-export";
@@ -27,7 +27,7 @@ const CHUNK_PAGES: usize = 256;
 /// Longest text of an attribute.
 const TEXT_BYTES_MAX: usize = 96;
 /// Deepest directory that `/config` also has as an attribute.
-const DIRECTORY_ATTRIBUTE_DEPTH: u32 = 12;
+const DIRECTORY_ATTRIBUTE_DEPTH: u32 = 9;
 
 /// A call to the library, told by what was tried.
 fn call<T>(path: &Path, action: &'static str, result: hdf5::Result<T>) -> Result<T> {
@@ -38,7 +38,7 @@ fn call<T>(path: &Path, action: &'static str, result: hdf5::Result<T>) -> Result
 pub(super) struct Container<'a> {
     path: &'a Path,
     file: File,
-    datasets: [Dataset; 5],
+    datasets: [Dataset; PARTS],
 }
 
 impl<'a> Container<'a> {
@@ -61,36 +61,22 @@ impl<'a> Container<'a> {
                 .create(path),
         )?;
         let made = (|| {
-            let groups = ["config", "buckets", "values"]
+            let groups = ["config", "buckets", "values", "tables"]
                 .map(|name| file.create_group_builder().obj_track_times(false).create(name));
-            let [config, buckets, values] = groups;
-            let (config, buckets, values) = (config?, buckets?, values?);
+            let [config, buckets, values, tables] = groups;
+            let (_, buckets, values, tables) = (config?, buckets?, values?, tables?);
             let shape = |part: Part| pages[part as usize] as usize;
             let slots = |part: Part| shape(part) * SLOTS_PER_TABLE_PAGE;
             let chunk_slots = CHUNK_PAGES * SLOTS_PER_TABLE_PAGE;
+            let table = |parent: &Group, name: &str, part: Part| {
+                dataset::<dtype::Slot>(parent, name, slots(part), chunk_slots, compression)
+            };
             // In the order in which they are to lie in the file.
             Ok([
-                dataset::<dtype::Slot>(
-                    &config,
-                    "nodes",
-                    slots(Part::Nodes),
-                    chunk_slots,
-                    compression,
-                )?,
-                dataset::<dtype::Slot>(
-                    &file,
-                    "dir",
-                    slots(Part::Directory),
-                    chunk_slots,
-                    compression,
-                )?,
-                dataset::<dtype::Slot>(
-                    &values,
-                    "table",
-                    slots(Part::ValueTable),
-                    chunk_slots,
-                    compression,
-                )?,
+                table(&tables, "nodes", Part::Nodes)?,
+                table(&file, "dir", Part::Directory)?,
+                table(&values, "table", Part::ValueTable)?,
+                table(&buckets, "overflow", Part::Overflow)?,
                 dataset::<dtype::BucketPage>(
                     &buckets,
                     "pages",
@@ -112,9 +98,9 @@ impl<'a> Container<'a> {
     }
 
     /// Where the parts lie in the file.
-    pub(super) fn offsets(&self) -> Result<[u64; 5]> {
+    pub(super) fn offsets(&self) -> Result<[u64; PARTS]> {
         call(self.path, "flush", self.file.flush())?;
-        let mut offsets = [0; 5];
+        let mut offsets = [0; PARTS];
         for (part, offset) in Part::ALL.into_iter().zip(&mut offsets) {
             *offset = self.dataset(part).offset().ok_or_else(|| {
                 ExchangeError::content(self.path, part.object(), "the library gave it no place")
@@ -132,7 +118,7 @@ impl<'a> Container<'a> {
         self,
         id: &Identity,
         roots: &[TableRoot; 3],
-        directory: &[u32],
+        directory: &[TableSlot],
     ) -> Result<()> {
         let path = self.path;
         call(path, "write attributes", self.write_attributes(id, roots, directory))?;
@@ -145,7 +131,7 @@ impl<'a> Container<'a> {
         &self,
         id: &Identity,
         roots: &[TableRoot; 3],
-        directory: &[u32],
+        directory: &[TableSlot],
     ) -> hdf5::Result<()> {
         let version = env!("CARGO_PKG_VERSION");
         let file = &*self.file;
@@ -153,7 +139,7 @@ impl<'a> Container<'a> {
         text(file, "title", "CIDStore: keys of 128 bits to sets of values of 128 bits")?;
         text(file, "source", &format!("cidstore {version}"))?;
         text(file, "history", &format!("exported by cidstore {version}"))?;
-        text(file, "created", &utc(id.created_nanos))?;
+        text(file, "date_created", &utc(id.created_nanos))?;
         encoding(file, ENCODING_TYPE)?;
         let config = self.file.group("config")?;
         encoding(&config, "cidstore-config")?;
@@ -161,21 +147,29 @@ impl<'a> Container<'a> {
         text(&config, "version_string", version)?;
         number(&config, "created", id.created_nanos)?;
         number(&config, "checkpoint", 2_u64)?;
+        number(&config, "generation", super::canonical::GENERATION)?;
+        number(&config, "lsn", 0_u64)?;
         list(&config, "hash_seed", &[id.hash_seed.high, id.hash_seed.low])?;
         list(&config, "file_id", &id.file_id)?;
         number(&config, "global_depth", id.global_depth)?;
-        let mut buckets = directory.to_vec();
+        let mut buckets: Vec<u32> = directory.iter().map(|slot| slot.page).collect();
         buckets.sort_unstable();
         buckets.dedup();
         number(&config, "num_buckets", buckets.len() as u64)?;
-        number(&config, "num_keys", id.keys)?;
-        number(&config, "num_values", id.values)?;
+        number(&config, "key_count", id.keys)?;
+        number(&config, "value_count", id.values)?;
         let roots: [dtype::Root; 3] = zerocopy::transmute!(*roots);
         list(&config, "roots", &roots)?;
         if id.global_depth <= DIRECTORY_ATTRIBUTE_DEPTH {
-            list(&config, "dir", directory)?;
+            let slots: Vec<dtype::Slot> =
+                directory.iter().map(|slot| zerocopy::transmute!(*slot)).collect();
+            list(&config, "dir", &slots)?;
         }
-        for (group, kind) in [("buckets", "cidstore-buckets"), ("values", "cidstore-values")] {
+        for (group, kind) in [
+            ("buckets", "cidstore-buckets"),
+            ("values", "cidstore-values"),
+            ("tables", "cidstore-tables"),
+        ] {
             let group = self.file.group(group)?;
             encoding(&group, kind)?;
         }
@@ -183,7 +177,9 @@ impl<'a> Container<'a> {
             let kind = match part {
                 Part::Buckets => "cidstore-bucket-pages",
                 Part::Values => "cidstore-value-pages",
-                Part::Nodes | Part::Directory | Part::ValueTable => "cidstore-table",
+                Part::Nodes | Part::Directory | Part::ValueTable | Part::Overflow => {
+                    "cidstore-table"
+                }
             };
             encoding(self.dataset(part), kind)?;
         }

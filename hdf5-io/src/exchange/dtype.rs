@@ -65,7 +65,7 @@ pub(super) struct BucketPage {
 #[repr(C)]
 pub(super) struct ValuePage {
     kind: u16,
-    class: u8,
+    class_or_level: u8,
     reserved: u8,
     child_count: u32,
     generation: u64,

@@ -122,8 +122,9 @@ fn write_store(
         overflow: if plan.overflow_pages == 0 { 0 } else { 1 + plan.overflow_pages },
         values: if plan.value_pages == 1 { 0 } else { plan.value_pages },
     };
-    let [nodes, directory, value_table] = slots.pages();
-    let pages: PartPages = [nodes, directory, value_table, plan.bucket_pages, plan.value_pages];
+    let [nodes, directory, value_table, overflow] = slots.pages();
+    let pages: PartPages =
+        [nodes, directory, value_table, overflow, plan.bucket_pages, plan.value_pages];
     let container = Container::create(path, pages, None)?;
     let offsets = container.offsets()?;
     let file = OpenOptions::new().read(true).write(true).open(path);
@@ -145,7 +146,7 @@ fn write_store(
         values: snapshot.value_len(),
     };
     identity.file_id = file_id(&identity, &roots);
-    let directory: Vec<u32> = tables.directory.iter().map(|slot| slot.page).collect();
+    let directory = tables.directory;
     container.describe(&identity, &roots, &directory)?;
     image.write_superblocks(&identity, roots)?;
     Ok((image, Description { identity, roots, directory }))

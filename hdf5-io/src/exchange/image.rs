@@ -1,8 +1,8 @@
 //! The store file around canonical pages: where each space lies, the tables, the two superblocks.
 //!
 //! An uncompressed export is both an HDF5 file and a cleanly closed store: its datasets *are* the segments. The tables space
-//! consists of three of them, in this order: the nodes that hardly anyone looks at (page 0, upper nodes, the overflow
-//! table), the leaves of the directory, which are the dataset `/dir`, and those of the value table, `/values/table`.
+//! consists of four of them, in this order: page 0 and the upper nodes, which hardly anyone looks at, and the leaves of the
+//! directory, of the value table and of the overflow table, which are what people take for the tables.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -25,20 +25,28 @@ pub(super) enum Part {
     Nodes = 0,
     Directory = 1,
     ValueTable = 2,
-    Buckets = 3,
-    Values = 4,
+    Overflow = 3,
+    Buckets = 4,
+    Values = 5,
 }
 
 impl Part {
-    pub(super) const ALL: [Self; 5] =
-        [Self::Nodes, Self::Directory, Self::ValueTable, Self::Buckets, Self::Values];
+    pub(super) const ALL: [Self; PARTS] = [
+        Self::Nodes,
+        Self::Directory,
+        Self::ValueTable,
+        Self::Overflow,
+        Self::Buckets,
+        Self::Values,
+    ];
 
     /// The dataset that the part is.
     pub(super) const fn object(self) -> &'static str {
         match self {
-            Self::Nodes => "/config/nodes",
+            Self::Nodes => "/tables/nodes",
             Self::Directory => "/dir",
             Self::ValueTable => "/values/table",
+            Self::Overflow => "/buckets/overflow",
             Self::Buckets => "/buckets/pages",
             Self::Values => "/values/pages",
         }
@@ -46,7 +54,10 @@ impl Part {
 }
 
 /// Pages of each part.
-pub(super) type PartPages = [u64; 5];
+pub(super) type PartPages = [u64; PARTS];
+
+/// How many parts there are.
+pub(super) const PARTS: usize = 6;
 
 /// Numbers of slots of the three tables.
 #[derive(Clone, Copy, Debug)]
@@ -57,12 +68,14 @@ pub(super) struct SlotCounts {
 }
 
 impl SlotCounts {
-    /// Pages of the three parts that hold the tables.
-    pub(super) fn pages(&self) -> [u64; 3] {
+    /// Pages of the four parts that hold the tables.
+    pub(super) fn pages(&self) -> [u64; 4] {
         let leaves = |slots: u64| slots.div_ceil(SLOTS_PER_TABLE_PAGE as u64);
         let upper = |slots: u64| nodes(slots) - leaves(slots);
-        let shared = 1 + upper(self.directory) + upper(self.values) + nodes(self.overflow);
-        [shared, leaves(self.directory).max(1), leaves(self.values).max(1)]
+        let tables = [self.directory, self.values, self.overflow];
+        let shared = 1 + tables.map(upper).iter().sum::<u64>();
+        let [directory, values, overflow] = tables.map(|slots| leaves(slots).max(1));
+        [shared, directory, values, overflow]
     }
 }
 
@@ -95,7 +108,7 @@ pub(super) struct Identity {
 pub(super) struct Image {
     pub(super) path: PathBuf,
     pub(super) file: File,
-    pub(super) offsets: [u64; 5],
+    pub(super) offsets: [u64; PARTS],
     pub(super) pages: PartPages,
 }
 
@@ -107,7 +120,7 @@ impl Image {
     pub(super) fn new(
         path: &Path,
         file: File,
-        offsets: [u64; 5],
+        offsets: [u64; PARTS],
         pages: PartPages,
     ) -> Result<Self> {
         let mut end = cidstore_core::layout::superblock::SEGMENTS_START;
@@ -137,11 +150,12 @@ impl Image {
     ) -> Result<[TableRoot; 3]> {
         let first_directory = self.pages[Part::Nodes as usize] as u32;
         let first_values = first_directory + self.pages[Part::Directory as usize] as u32;
+        let first_overflow = first_values + self.pages[Part::ValueTable as usize] as u32;
         let mut nodes = Nodes { image: self, next: 1 };
         Ok([
-            nodes.write_table(directory, Some((Part::Directory, first_directory)))?,
-            nodes.write_table(overflow, None)?,
-            nodes.write_table(values, Some((Part::ValueTable, first_values)))?,
+            nodes.write_table(directory, (Part::Directory, first_directory))?,
+            nodes.write_table(overflow, (Part::Overflow, first_overflow))?,
+            nodes.write_table(values, (Part::ValueTable, first_values))?,
         ])
     }
 
@@ -164,7 +178,7 @@ impl Image {
             first_file_page: (self.offsets[part as usize] / PAGE_BYTES as u64) as u32,
             page_count: self.pages[part as usize] as u32,
         };
-        let tables = [Part::Nodes, Part::Directory, Part::ValueTable].map(segment);
+        let tables = [Part::Nodes, Part::Directory, Part::ValueTable, Part::Overflow].map(segment);
         let segments = [&[segment(Part::Buckets)][..], &[segment(Part::Values)][..], &tables[..]];
         superblock
             .set_segments(segments)
@@ -180,19 +194,15 @@ impl Image {
     }
 }
 
-/// Writes table nodes, those without a part of their own one after another.
+/// Writes table nodes, upper ones one after another.
 struct Nodes<'a> {
     image: &'a Image,
     next: u32,
 }
 
 impl Nodes<'_> {
-    /// Writes a table from its leaves up. Its leaves go to `leaves`, a part with the number of its first page.
-    fn write_table(
-        &mut self,
-        slots: &[TableSlot],
-        leaves: Option<(Part, u32)>,
-    ) -> Result<TableRoot> {
+    /// Writes a table from its leaves up; they go to `leaves`, a part with the number of its first page.
+    fn write_table(&mut self, slots: &[TableSlot], leaves: (Part, u32)) -> Result<TableRoot> {
         let mut current = slots.to_vec();
         let mut height = 0;
         while !slots.is_empty() && (height == 0 || current.len() > 1) {
@@ -200,12 +210,11 @@ impl Nodes<'_> {
             for (index, chunk) in current.chunks(SLOTS_PER_TABLE_PAGE).enumerate() {
                 let mut node = TablePage::EMPTY;
                 node.slots[..chunk.len()].copy_from_slice(chunk);
-                let (part, page, number) = match leaves.filter(|_| height == 0) {
-                    Some((part, first)) => (part, index as u64, first + index as u32),
-                    None => {
-                        self.next += 1;
-                        (Part::Nodes, u64::from(self.next - 1), self.next - 1)
-                    }
+                let (part, page, number) = if height == 0 {
+                    (leaves.0, index as u64, leaves.1 + index as u32)
+                } else {
+                    self.next += 1;
+                    (Part::Nodes, u64::from(self.next - 1), self.next - 1)
                 };
                 self.image.write(part, page, node.as_bytes())?;
                 let bytes: &[u8; PAGE_BYTES] = zerocopy::transmute_ref!(&node);
@@ -228,8 +237,8 @@ mod tests {
     fn nodes_are_counted_as_they_are_written() {
         assert_eq!([0, 1, 512, 513, 512 * 512 + 1].map(nodes), [0, 1, 1, 3, 516]);
         let counts = SlotCounts { directory: 1, overflow: 0, values: 0 };
-        assert_eq!(counts.pages(), [1, 1, 1]);
+        assert_eq!(counts.pages(), [1, 1, 1, 1]);
         let counts = SlotCounts { directory: 1024, overflow: 2, values: 513 };
-        assert_eq!(counts.pages(), [1 + 1 + 1 + 1, 2, 2]);
+        assert_eq!(counts.pages(), [1 + 1 + 1, 2, 2, 1]);
     }
 }

@@ -92,7 +92,14 @@ fn edited(edit: impl Fn(&hdf5::File)) -> String {
 
 #[test]
 fn missing_objects_and_wrong_counts_are_named() {
-    for object in ["/buckets/pages", "/values/pages", "/values/table", "/dir", "/config/nodes"] {
+    for object in [
+        "/buckets/pages",
+        "/values/pages",
+        "/values/table",
+        "/dir",
+        "/tables/nodes",
+        "/buckets/overflow",
+    ] {
         let said = edited(|file| file.unlink(object).unwrap());
         assert!(said.contains(object), "{said}");
         let said = edited(|file| {
@@ -103,7 +110,7 @@ fn missing_objects_and_wrong_counts_are_named() {
     }
     let said = edited(|file| file.unlink("config").unwrap());
     assert!(said.contains("config"), "{said}");
-    for name in ["num_keys", "num_values"] {
+    for name in ["key_count", "value_count"] {
         let said = edited(|file| {
             file.group("config").unwrap().attr(name).unwrap().write_scalar(&7_u64).unwrap();
         });

@@ -19,7 +19,7 @@ assert f.attrs["encoding-version"] == b"2.0.0"
 config = f["config"].attrs
 assert len(config["hash_seed"]) == 2
 directory = f["dir"][: 2 ** int(config["global_depth"])]["page"]
-assert (config["dir"] == directory).all()
+assert (config["dir"]["page"] == directory).all()
 pages = f["buckets/pages"][:]
 table = f["values/table"][:]["page"]
 values = f["values/pages"][:]
@@ -33,7 +33,7 @@ def values_of(reference):
     page = values[table[page]]
     numbers = page["numbers"]
     if extent:
-        at = 3 + (extent - 1) * (4 + capacities[page["class"]])
+        at = 3 + (extent - 1) * (4 + capacities[page["class_or_level"]])
         count = int(numbers[at + 1]["high"]) >> 32 & 0xffff
         return [number(n) for n in numbers[at + 4 : at + 4 + count]]
     while page["kind"] == 0x4956:
