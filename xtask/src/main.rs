@@ -14,6 +14,7 @@ mod arguments;
 mod console;
 mod failure;
 mod fuzz;
+mod hdf5_static;
 mod job;
 mod plan;
 mod system;

@@ -9,21 +9,62 @@ use crate::failure::Failure;
 use crate::job::Job;
 use crate::tally::Tally;
 
-/// A program that must be there, and who has it.
+/// Something that must be there, and who has it.
 struct Program {
     name: &'static str,
     debian_package: &'static str,
     needed_for: &'static str,
+    /// What shows that it is there; empty for a program that only has to be on the path.
+    probe: &'static [&'static str],
 }
 
-const PROGRAMS: [Program; 2] = [
-    Program { name: "cc", debian_package: "build-essential", needed_for: "linking every program" },
+const PROGRAMS: [Program; 6] = [
+    Program {
+        name: "cc",
+        debian_package: "build-essential",
+        needed_for: "linking every program",
+        probe: &[],
+    },
     Program {
         name: "c++",
         debian_package: "build-essential",
         needed_for: "the fuzz targets' driver",
+        probe: &[],
+    },
+    Program {
+        name: "pkg-config",
+        debian_package: "pkg-config",
+        needed_for: "finding libraries",
+        probe: &[],
+    },
+    Program {
+        name: "libhdf5",
+        debian_package: "libhdf5-dev",
+        needed_for: "export and import",
+        probe: &["pkg-config", "--exists", "hdf5"],
+    },
+    Program {
+        name: "h5dump",
+        debian_package: "hdf5-tools",
+        needed_for: "reading files as others do",
+        probe: &[],
+    },
+    Program {
+        name: "h5py",
+        debian_package: "python3-h5py",
+        needed_for: "reading files as others do",
+        probe: &["/usr/bin/python3", "-c", "import h5py"],
     },
 ];
+
+impl Program {
+    fn is_there(&self) -> bool {
+        match self.probe {
+            [] => is_on_path(self.name),
+            [program, arguments @ ..] => Job::new(program, arguments).succeeds(),
+        }
+    }
+}
 
 /// Components of the toolchain: the cargo subcommand that shows that one is there.
 const COMPONENTS: [(&str, &str); 2] = [("fmt", "rustfmt"), ("clippy", "clippy")];
@@ -33,8 +74,7 @@ const COMPONENTS: [(&str, &str); 2] = [("fmt", "rustfmt"), ("clippy", "clippy")]
 /// # Errors
 /// If something is missing and cannot be installed; names the package.
 pub(crate) fn ensure(tally: &mut Tally) -> Result<String, Failure> {
-    let missing: Vec<&Program> =
-        PROGRAMS.iter().filter(|program| !is_on_path(program.name)).collect();
+    let missing: Vec<&Program> = PROGRAMS.iter().filter(|program| !program.is_there()).collect();
     if !missing.is_empty() {
         install(&missing, tally)?;
     }
@@ -75,7 +115,7 @@ fn install(missing: &[&Program], tally: &mut Tally) -> Result<(), Failure> {
     };
     apt(&["update", "--quiet"]).run(tally)?;
     apt(&["install", "--yes", "--quiet", "--no-install-recommends"]).args(packages).run(tally)?;
-    match missing.iter().find(|program| !is_on_path(program.name)) {
+    match missing.iter().find(|program| !program.is_there()) {
         None => Ok(()),
         Some(program) => Err(Failure::new(format!(
             "{} is installed, and there is still no `{}`",
