@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -40,8 +40,8 @@ const RUNS: usize = 3;
 /// Writers of the store go on meanwhile, and are not seen.
 ///
 /// # Errors
-/// [`ExchangeError::Exists`] if something is at `destination` and [`ExportOptions::replace`] does not allow it; else
-/// what the store, the library or the system said.
+/// [`ExchangeError::Exists`] if something is at `destination` and [`ExportOptions::replace`] does not allow it, or a
+/// log is beside it; else what the store, the library or the system said.
 pub fn export(
     store: &Store,
     destination: &Path,
@@ -51,6 +51,7 @@ pub fn export(
     if !options.replace && destination.symlink_metadata().is_ok() {
         return Err(ExchangeError::Exists { path: destination.to_owned() });
     }
+    check_no_log(destination)?;
     let snapshot = store.snapshot()?;
     let plain = temporary_beside(destination)?;
     let (image, description) = write_store(store, &snapshot, plain.path(), options, progress)?;
@@ -65,6 +66,17 @@ pub fn export(
     let bytes = publish(finished, destination, options.replace)?;
     let Identity { keys, values, .. } = description.identity;
     Ok(Exported { keys, values, bytes })
+}
+
+/// Refuses a destination with a store's log beside it: whatever file came to lie there would be refused because of it.
+pub(super) fn check_no_log(destination: &Path) -> Result<()> {
+    let mut log = destination.as_os_str().to_owned();
+    log.push("-wal");
+    let path = PathBuf::from(log);
+    if path.symlink_metadata().is_ok() {
+        return Err(ExchangeError::Exists { path });
+    }
+    Ok(())
 }
 
 /// An empty file of ours in the folder of `destination`; it goes away unless it is published.

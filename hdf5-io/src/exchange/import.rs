@@ -10,7 +10,7 @@ use cidstore_core::layout::PAGE_BYTES;
 use cidstore_core::layout::superblock::{MAGIC, SUPERBLOCK_OFFSETS, Superblock};
 use cidstore_core::layout::table::Space;
 use cidstore_core::protocol::content::Content;
-use cidstore_engine::{BulkLoader, Snapshot, Store};
+use cidstore_engine::{BulkLoader, BulkProgress, Snapshot, Store};
 use tempfile::{NamedTempFile, TempPath};
 
 use super::canonical::plan::SCAN_END;
@@ -29,7 +29,7 @@ const BUCKETS_PER_TICK: u64 = 1024;
 /// [`ImportOptions::part_pairs`] pairs, however large the file is.
 ///
 /// # Errors
-/// [`ExchangeError::Exists`] if something is at `destination`; [`ExchangeError::Content`] for a file that is not what it
+/// [`ExchangeError::Exists`] if something is at `destination`, or a log is beside it; [`ExchangeError::Content`] for a file that is not what it
 /// must be; else what the store, the library or the system said. Nothing is left behind.
 pub fn import(
     source: &Path,
@@ -40,6 +40,7 @@ pub fn import(
     if destination.symlink_metadata().is_ok() {
         return Err(ExchangeError::Exists { path: destination.to_owned() });
     }
+    export::check_no_log(destination)?;
     let opened = Source::open(source, destination, progress)?;
     let folder = destination.parent().filter(|folder| !folder.as_os_str().is_empty());
     let work = tempfile::Builder::new()
@@ -74,7 +75,8 @@ pub fn import(
     Ok(imported)
 }
 
-/// Imports a file into a store that is open: all of it or nothing, at one moment. Takes 40 bytes of memory a pair.
+/// Imports a file into a store that is open: all of it or nothing, at one moment. Takes 40 bytes of memory a pair. A
+/// compressed file is expanded to a temporary one in the folder of `beside`.
 ///
 /// # Errors
 /// As [`import`]; the store is as it was then, unless it says itself that it has failed.
@@ -97,8 +99,8 @@ fn load_parts(
 ) -> Result<Imported> {
     let mut loader = store.bulk_loader();
     let (mut pairs, mut new_pairs, mut in_part) = (0, 0, 0);
-    let mut finish = |loader: BulkLoader<'_>| -> Result<()> {
-        new_pairs += loader.finish(|_| ())?.new_pairs;
+    let mut finish = |loader: BulkLoader<'_>, told: &mut dyn FnMut(BulkProgress)| -> Result<()> {
+        new_pairs += loader.finish(told)?.new_pairs;
         Ok(())
     };
     source.read(
@@ -107,15 +109,16 @@ fn load_parts(
             pairs += 1;
             in_part += 1;
             if in_part >= part_pairs.max(1) {
-                finish(std::mem::replace(&mut loader, store.bulk_loader()))?;
+                finish(std::mem::replace(&mut loader, store.bulk_loader()), &mut |_| ())?;
                 in_part = 0;
             }
             Ok(())
         },
         &mut |done, total| progress(Progress { stage: Stage::Read, done, total }),
     )?;
-    progress(Progress { stage: Stage::Load, done: 0, total: pairs });
-    finish(loader)?;
+    finish(loader, &mut |BulkProgress { done, total, .. }| {
+        progress(Progress { stage: Stage::Load, done, total });
+    })?;
     Ok(Imported { pairs, new_pairs })
 }
 

@@ -224,6 +224,9 @@ fn nothing_is_replaced_unasked() {
     exchange::export(&store, &there, &options, &mut |_| ()).unwrap();
     let refused = import(&there, &scratch.data());
     assert!(matches!(refused, Err(ExchangeError::Exists { .. })), "{refused:?}");
+    // Neither over a store in use, whatever is allowed, nor where a lost store's log still lies.
+    let refused = exchange::export(&store, &scratch.data(), &options, &mut |_| ());
+    assert!(matches!(refused, Err(ExchangeError::Exists { path }) if path == scratch.log()));
     assert_eq!(model_of(&store).value_len(), 1);
     assert_eq!(names(scratch.path()), ["data.h5", "data.h5-wal", "there"]);
 }
