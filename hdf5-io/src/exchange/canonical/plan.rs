@@ -67,6 +67,8 @@ impl Plan {
                 buffer: VecDeque::new(),
                 read_to: 0,
                 sets: SetPages::default(),
+                read: Vec::new(),
+                references: Vec::new(),
             },
             depth_max: depth_max(snapshot.len()),
             buckets: Vec::new(),
@@ -111,72 +113,114 @@ pub(crate) fn chain(entries: impl IntoIterator<Item = usize>) -> Vec<usize> {
     pages
 }
 
-/// A key on its way into the plan.
+/// A bucket of the snapshot on its way into the plan.
+struct Run {
+    /// Where it lies in the scan order.
+    start: u64,
+    end: u64,
+    /// Entries that its keys take.
+    entries: usize,
+    /// Its keys, if they do not fit a page: only then can a bucket of the plan be smaller than one of the snapshot.
+    keys: Vec<PlannedKey>,
+}
+
+#[derive(Clone, Copy)]
 struct PlannedKey {
     position: u32,
     key: E,
     entries: usize,
 }
 
-/// The keys of a snapshot in scan order, read ahead as far as a decision needs them.
+impl Run {
+    /// Entries of the keys that lie from `start` up to `end` in the scan order.
+    fn entries_within(&self, start: u64, end: u64) -> usize {
+        if start <= self.start && self.end <= end {
+            return self.entries;
+        }
+        self.keys_within(start, end).map(|planned| planned.entries).sum()
+    }
+
+    fn keys_within(&self, start: u64, end: u64) -> impl Iterator<Item = &PlannedKey> {
+        self.keys.iter().filter(move |planned| (start..end).contains(&u64::from(planned.position)))
+    }
+}
+
+/// The buckets of a snapshot in scan order, read ahead as far as a decision needs them.
 struct Keys<'a> {
     store: &'a Store,
     snapshot: &'a Snapshot,
-    buffer: VecDeque<PlannedKey>,
+    buffer: VecDeque<Run>,
     read_to: u64,
     sets: SetPages,
+    /// For reuse.
+    read: Vec<(E, usize)>,
+    references: Vec<u64>,
 }
 
 impl Keys<'_> {
     /// Reads one bucket of the snapshot.
     fn read_bucket(&mut self) -> Result<()> {
-        let seed = self.store.hash_seed();
-        let mut keys = Vec::with_capacity(ENTRIES_PER_BUCKET);
-        let mut references = Vec::new();
-        self.read_to = self.snapshot.visit_bucket(self.read_to, |key, content| {
-            let position = seed.hash(key).scan_position();
-            keys.push(PlannedKey { position, key, entries: content.entries() });
+        let (start, mut entries) = (self.read_to, 0);
+        let (read, references) = (&mut self.read, &mut self.references);
+        read.clear();
+        self.read_to = self.snapshot.visit_bucket(start, |key, content| {
+            read.push((key, content.entries()));
+            entries += content.entries();
             if let Content::Spilled(pointer) = content {
                 references.push(pointer.reference);
             }
         })?;
-        keys.sort_unstable_by_key(|planned| planned.position);
-        self.buffer.extend(keys);
-        for reference in references {
+        let mut keys = Vec::new();
+        if entries > ENTRIES_PER_BUCKET {
+            let seed = self.store.hash_seed();
+            keys.extend(read.iter().map(|&(key, entries)| {
+                let position = seed.hash(key).scan_position();
+                PlannedKey { position, key, entries }
+            }));
+        }
+        self.buffer.push_back(Run { start, end: self.read_to, entries, keys });
+        for reference in references.drain(..) {
             self.sets.add(self.snapshot.set_count(reference)?);
         }
         Ok(())
     }
 
-    /// True if the keys before `end` in the scan order take more entries than a page has. Reads until that is known.
-    fn overfill_a_page(&mut self, end: u64) -> Result<bool> {
+    /// Entries of the keys of a stretch; if they are more than a page has, perhaps not all are counted.
+    fn entries(&mut self, start: u64, end: u64) -> Result<usize> {
         loop {
-            let mut entries = 0;
-            for planned in self.buffer.iter().take_while(|it| u64::from(it.position) < end) {
-                entries += planned.entries;
-                if entries > ENTRIES_PER_BUCKET {
-                    return Ok(true);
-                }
-            }
-            if self.read_to >= end {
-                return Ok(false);
+            let entries = self
+                .buffer
+                .iter()
+                .take_while(|run| run.start < end)
+                .map(|run| run.entries_within(start, end))
+                .sum();
+            if entries > ENTRIES_PER_BUCKET || self.read_to >= end {
+                return Ok(entries);
             }
             self.read_bucket()?;
         }
     }
 
-    /// Takes the keys before `end`, and tells how many pages they fill.
-    fn take_pages(&mut self, end: u64) -> Result<u32> {
+    /// How many pages the keys of a stretch fill. Those before its end are not needed again.
+    fn take_pages(&mut self, start: u64, end: u64) -> Result<u32> {
+        let fits = self.entries(start, end)? <= ENTRIES_PER_BUCKET;
         while self.read_to < end {
             self.read_bucket()?;
         }
-        let count = self.buffer.iter().take_while(|it| u64::from(it.position) < end).count();
-        let mut taken: Vec<PlannedKey> = self.buffer.drain(..count).collect();
-        if taken.len() <= ENTRIES_PER_BUCKET / 2 {
-            return Ok(1);
+        let pages = if fits {
+            1
+        } else {
+            let mut keys: Vec<PlannedKey> = Vec::new();
+            for run in self.buffer.iter().take_while(|run| run.start < end) {
+                keys.extend(run.keys_within(start, end));
+            }
+            keys.sort_unstable_by_key(|planned| planned.key);
+            chain(keys.iter().map(|planned| planned.entries)).len() as u32
+        };
+        while self.buffer.front().is_some_and(|run| run.end <= end) {
+            self.buffer.pop_front();
         }
-        taken.sort_unstable_by_key(|planned| planned.key);
-        Ok(chain(taken.iter().map(|planned| planned.entries)).len() as u32)
+        Ok(pages)
     }
 }
 
@@ -216,11 +260,11 @@ impl Planner<'_> {
     /// Plans the stretch of the scan order that `depth` leading bits of `start` name.
     fn divide(&mut self, start: u64, depth: u32) -> Result<()> {
         let end = start + (SCAN_END >> depth);
-        if depth < self.depth_max && self.keys.overfill_a_page(end)? {
+        if depth < self.depth_max && self.keys.entries(start, end)? > ENTRIES_PER_BUCKET {
             self.divide(start, depth + 1)?;
             return self.divide(start + (SCAN_END >> (depth + 1)), depth + 1);
         }
-        let pages = self.keys.take_pages(end)?;
+        let pages = self.keys.take_pages(start, end)?;
         let prefix = (start as u32).reverse_bits();
         self.buckets.push(PlannedBucket { prefix, local_depth: depth as u8, pages });
         if self.buckets.len().is_multiple_of(1024) {
