@@ -16,10 +16,12 @@ use super::dtype;
 use super::error::{ExchangeError, Result};
 use super::image::{Identity, PARTS, Part, PartPages};
 
-/// What the root's `encoding-type` says. The original project's files have no such attribute.
-pub(super) const ENCODING_TYPE: &str = "cidstore-export";
-/// What `encoding-version` says: 1 has four 64-bit values in an entry's slots (the original), 2 has two of 128 bits.
-pub(super) const ENCODING_VERSION: &str = "2.0.0";
+/// What the root's `encoding-type` says, as in a live file. The original project's files have no such attribute.
+pub(super) const ENCODING_TYPE: &str = "cidstore";
+/// What `encoding-version` says: slots are two values of 128 bits. Where it is absent they are the original's four of 64.
+pub(super) const ENCODING_VERSION: &str = "1.0.0";
+/// What the root's `layout` says, which a live file has not.
+pub(super) const LAYOUT: &str = "canonical";
 /// Bytes before the HDF5 superblock: the store's own two.
 pub(super) const USER_BLOCK: u64 = 8192;
 /// Pages in a chunk of a compressed dataset: 1 MiB, the size of the library's default chunk cache.
@@ -141,6 +143,7 @@ impl<'a> Container<'a> {
         text(file, "history", &format!("exported by cidstore {version}"))?;
         text(file, "date_created", &utc(id.created_nanos))?;
         encoding(file, ENCODING_TYPE)?;
+        text(file, "layout", LAYOUT)?;
         let config = self.file.group("config")?;
         encoding(&config, "cidstore-config")?;
         number(&config, "format_version", cidstore_core::layout::superblock::FORMAT_VERSION)?;

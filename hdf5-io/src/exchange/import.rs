@@ -14,7 +14,7 @@ use cidstore_engine::{BulkLoader, BulkProgress, Snapshot, Store};
 use tempfile::{NamedTempFile, TempPath};
 
 use super::canonical::plan::SCAN_END;
-use super::container::{ENCODING_TYPE, ENCODING_VERSION};
+use super::container::{ENCODING_TYPE, ENCODING_VERSION, LAYOUT};
 use super::error::{ExchangeError, Result};
 use super::image::Part;
 use super::original::Original;
@@ -152,10 +152,13 @@ impl<'a> Source<'a> {
             return Ok(Self::Original { path, file });
         };
         let version = text(&file, "encoding-version").unwrap_or_default();
-        if encoding != ENCODING_TYPE || major(&version) != major(ENCODING_VERSION) {
+        let layout = text(&file, "layout").unwrap_or_default();
+        let known = major(&version) == major(ENCODING_VERSION);
+        if encoding != ENCODING_TYPE || layout != LAYOUT || !known {
             let detail = format!(
-                "is {encoding:?} of version {version:?}; this program reads {ENCODING_TYPE:?} of version \
-                 {ENCODING_VERSION:?}, and files of the original project, which say nothing"
+                "is {encoding:?} of version {version:?}, layout {layout:?}; this program reads \
+                 {ENCODING_TYPE:?} of version {ENCODING_VERSION:?}, layout {LAYOUT:?}, stores that open, and \
+                 files of the original project, which say nothing"
             );
             return Err(ExchangeError::content(path, "/", detail));
         }
@@ -246,7 +249,7 @@ fn was_moved(path: &Path, superblock: Option<&Superblock>) -> bool {
         return false;
     };
     let Ok(file) = hdf5::File::open(path) else { return false };
-    if text(&file, "encoding-type").as_deref() != Some(ENCODING_TYPE) {
+    if text(&file, "layout").as_deref() != Some(LAYOUT) {
         return false;
     }
     let pages = file.dataset(Part::Buckets.object());

@@ -14,8 +14,8 @@ const PYTHON: &str = "/usr/bin/python3";
 const READ: &str = r#"
 import sys, h5py, numpy
 f = h5py.File(sys.argv[1], "r")
-assert f.attrs["encoding-type"] == b"cidstore-export", f.attrs["encoding-type"]
-assert f.attrs["encoding-version"] == b"2.0.0"
+assert f.attrs["encoding-type"] == b"cidstore", f.attrs["encoding-type"]
+assert f.attrs["encoding-version"] == b"1.0.0"
 config = f["config"].attrs
 assert len(config["hash_seed"]) == 2
 directory = f["dir"][: 2 ** int(config["global_depth"])]["page"]
@@ -74,6 +74,15 @@ fn output(program: &str, arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+/// The pairs that a script printed, in order.
+fn pairs(text: &str) -> Vec<(u128, u128)> {
+    let number = |text: &str| u128::from_str_radix(text, 16).unwrap();
+    let pair = |line: &str| line.split_once(' ').map(|(key, value)| (number(key), number(value)));
+    let mut pairs: Vec<_> = text.lines().map(|line| pair(line).unwrap()).collect();
+    pairs.sort_unstable();
+    pairs
+}
+
 #[test]
 fn h5py_reads_every_pair_by_the_names_in_the_file() {
     let scratch = Scratch::new();
@@ -83,17 +92,31 @@ fn h5py_reads_every_pair_by_the_names_in_the_file() {
         let file = scratch.path().join(format!("{compression:?}.h5"));
         export(&store, &file, compression);
         let text = output(PYTHON, &["-c", READ, file.to_str().unwrap()]);
-        let mut pairs: Vec<(u128, u128)> = text
-            .lines()
-            .map(|line| {
-                let (key, value) = line.split_once(' ').unwrap();
-                let number = |text| u128::from_str_radix(text, 16).unwrap();
-                (number(key), number(value))
-            })
-            .collect();
-        pairs.sort_unstable();
-        assert!(pairs.iter().copied().eq(model.pairs()), "{compression:?}");
+        assert!(pairs(&text).into_iter().eq(model.pairs()), "{compression:?}");
     }
+}
+
+/// The reader of live files, on an export.
+const HELPER: &str = r#"
+import sys
+sys.path.insert(0, sys.argv[2])
+import cidstore_h5
+with cidstore_h5.open(sys.argv[1]) as view:
+    for key, values in view.items():
+        for value in values:
+            print(f"{key:x} {value:x}")
+"#;
+
+#[test]
+fn the_reader_of_live_files_reads_an_export_too() {
+    let scratch = Scratch::new();
+    let (store, model) = (store_at(&scratch.data()), rich());
+    fill(&store, &model);
+    let file = scratch.path().join("plain.h5");
+    export(&store, &file, None);
+    let helper = concat!(env!("CARGO_MANIFEST_DIR"), "/../python");
+    let text = output(PYTHON, &["-c", HELPER, file.to_str().unwrap(), helper]);
+    assert!(pairs(&text).into_iter().eq(model.pairs()));
 }
 
 #[test]
