@@ -18,7 +18,7 @@ pub use cidstore_core::layout::entry::{HashEntry, SpillPointer};
 pub use cidstore_core::layout::table::TablePage as Directory;
 pub use cidstore_core::layout::value::LeafPage as ValueSet;
 pub use cidstore_engine::*;
-#[cfg(feature = "serve")]
-pub use serve::{MetricsServer, serve_metrics};
 #[cfg(feature = "libhdf5")]
 pub use cidstore_hdf5::exchange;
+#[cfg(feature = "serve")]
+pub use serve::{MetricsServer, serve_metrics};
