@@ -11,11 +11,14 @@
 mod serve;
 
 pub use cidstore_core::E;
+pub use cidstore_core::hash::HashSeed;
 pub use cidstore_core::layout;
 pub use cidstore_core::layout::bucket::BucketPage as Bucket;
 pub use cidstore_core::layout::entry::{HashEntry, SpillPointer};
 pub use cidstore_core::layout::table::TablePage as Directory;
 pub use cidstore_core::layout::value::LeafPage as ValueSet;
 pub use cidstore_engine::*;
+#[cfg(feature = "libhdf5")]
+pub use cidstore_hdf5::exchange;
 #[cfg(feature = "serve")]
 pub use serve::{MetricsServer, serve_metrics};

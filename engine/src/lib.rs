@@ -9,7 +9,7 @@
 //! whose), `valueset` (large sets), `wal` (the log), `upkeep` (what is tidied when), `tuning` (which
 //! settings follow the load); `shared` (what readers see), `read`; `writer` (changes to
 //! pages), [`view`] (the file in another format), `checkpoint` (pages to disk), `store` (the parts together); then the public face: `handle`,
-//! `files`, `guard`, `scan`, `transaction`, `bulk`, `maintenance`, `inspect`, `metrics`.
+//! `files`, `guard`, `scan`, `buckets`, `transaction`, `bulk`, `maintenance`, `inspect`, `metrics`.
 
 #[cfg(not(all(unix, target_pointer_width = "64", target_endian = "little")))]
 compile_error!(
@@ -42,6 +42,7 @@ pub use upkeep::{Maintenance, MaintenanceStats};
 pub use values::{IntoIter as ValuesIntoIter, Values};
 
 mod backup;
+mod buckets;
 mod bulk;
 mod bulk_pages;
 mod bulk_writer;

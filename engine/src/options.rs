@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use cidstore_core::hash::HashSeed;
 use cidstore_core::layout::PAGE_BYTES;
 
 use crate::error::{Error, Result};
@@ -54,6 +55,7 @@ pub struct OpenOptions {
     view: Option<Arc<dyn FileView>>,
     maintenance: Option<Maintenance>,
     tuning: Option<Tuning>,
+    hash_seed: Option<HashSeed>,
 }
 
 impl Default for OpenOptions {
@@ -69,6 +71,7 @@ impl Default for OpenOptions {
             view: default_view(),
             maintenance: None,
             tuning: None,
+            hash_seed: None,
         }
     }
 }
@@ -151,6 +154,15 @@ impl OpenOptions {
         self
     }
 
+    /// Seed of the key hash of a store that is created. Default: random.
+    ///
+    /// For stores that are to have the layout of another one. Whoever knows the seed can choose keys that all fall
+    /// together, and make the store slow.
+    pub fn hash_seed(mut self, seed: HashSeed) -> Self {
+        self.hash_seed = Some(seed);
+        self
+    }
+
     /// Checks all options against their ranges.
     pub(crate) fn settings(&self, path: &Path) -> Result<Settings> {
         check("wal_bytes", self.wal_bytes, WAL_BYTES_MIN, WAL_BYTES_MAX)?;
@@ -179,6 +191,7 @@ impl OpenOptions {
             view: self.view.clone(),
             maintenance,
             tuning: self.tuning,
+            hash_seed: self.hash_seed,
         })
     }
 }
@@ -196,6 +209,7 @@ pub(crate) struct Settings {
     pub(crate) view: Option<Arc<dyn FileView>>,
     pub(crate) maintenance: Maintenance,
     pub(crate) tuning: Option<Tuning>,
+    pub(crate) hash_seed: Option<HashSeed>,
 }
 
 fn check(option: &'static str, bytes: u64, min: u64, max: u64) -> Result<()> {

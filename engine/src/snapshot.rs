@@ -72,6 +72,10 @@ impl Store {
 }
 
 impl Snapshot {
+    pub(crate) fn frozen(&self) -> &Frozen {
+        &self.frozen
+    }
+
     /// All values that the key had.
     ///
     /// # Errors

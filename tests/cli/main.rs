@@ -4,6 +4,7 @@
 
 mod commands;
 mod endings;
+mod exchange;
 mod figures;
 mod harness;
 mod load;

@@ -2,19 +2,10 @@
 
 use crate::failure::Failure;
 use crate::job::Job;
-use crate::system::{self, Program};
+use crate::system::{self, SYSTEM_PYTHON};
 use crate::tally::Tally;
 use crate::tree::Tree;
 
-const PROGRAMS: [Program; 2] = [
-    Program { name: "h5repack", debian_package: "hdf5-tools", needed_for: "reading files as HDF5" },
-    Program { name: "python3", debian_package: "python3", needed_for: "reading files with h5py" },
-];
-
-/// Debian's interpreter, which sees Debian's h5py whatever else is on the path.
-const SYSTEM_PYTHON: &str = "/usr/bin/python3";
-/// Packages without a program of their own by which they could be found.
-const PYTHON_PACKAGES: [&str; 2] = ["python3-h5py", "python3-venv"];
 /// Where the newest h5py is installed.
 const ENVIRONMENT: &str = "target/hdf5-python";
 
@@ -23,12 +14,7 @@ const ENVIRONMENT: &str = "target/hdf5-python";
 /// # Errors
 /// If something is missing and cannot be installed, the network among it; names it.
 fn ensure(tree: &Tree, tally: &mut Tally) -> Result<String, Failure> {
-    system::ensure_programs(&PROGRAMS, tally)?;
-    let system_has =
-        |module: &str| Job::new(SYSTEM_PYTHON, ["-c", &format!("import {module}")]).succeeds();
-    if !(system_has("h5py") && system_has("ensurepip")) {
-        system::install_packages(&PYTHON_PACKAGES, tally)?;
-    }
+    system::ensure(tally)?;
     let folder = tree.path(ENVIRONMENT);
     let python = folder.join("bin/python").to_string_lossy().into_owned();
     if !Job::new(&python, ["-c", "import h5py"]).succeeds() {

@@ -15,6 +15,7 @@ mod console;
 mod failure;
 mod fuzz;
 mod hdf5;
+mod hdf5_static;
 mod job;
 mod plan;
 mod system;

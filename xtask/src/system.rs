@@ -9,21 +9,71 @@ use crate::failure::Failure;
 use crate::job::Job;
 use crate::tally::Tally;
 
-/// A program that must be there, and who has it.
-pub(crate) struct Program {
-    pub(crate) name: &'static str,
-    pub(crate) debian_package: &'static str,
-    pub(crate) needed_for: &'static str,
+/// Debian's interpreter, which sees Debian's h5py whatever else is on the path.
+pub(crate) const SYSTEM_PYTHON: &str = "/usr/bin/python3";
+
+/// Something that must be there, and who has it.
+struct Program {
+    name: &'static str,
+    debian_package: &'static str,
+    needed_for: &'static str,
+    /// What shows that it is there; empty for a program that only has to be on the path.
+    probe: &'static [&'static str],
 }
 
-const PROGRAMS: [Program; 2] = [
-    Program { name: "cc", debian_package: "build-essential", needed_for: "linking every program" },
+const PROGRAMS: [Program; 7] = [
+    Program {
+        name: "cc",
+        debian_package: "build-essential",
+        needed_for: "linking every program",
+        probe: &[],
+    },
     Program {
         name: "c++",
         debian_package: "build-essential",
         needed_for: "the fuzz targets' driver",
+        probe: &[],
+    },
+    Program {
+        name: "pkg-config",
+        debian_package: "pkg-config",
+        needed_for: "finding libraries",
+        probe: &[],
+    },
+    Program {
+        name: "libhdf5",
+        debian_package: "libhdf5-dev",
+        needed_for: "export and import",
+        probe: &["pkg-config", "--exists", "hdf5"],
+    },
+    Program {
+        name: "h5dump",
+        debian_package: "hdf5-tools",
+        needed_for: "reading files as others do",
+        probe: &[],
+    },
+    Program {
+        name: "h5py",
+        debian_package: "python3-h5py",
+        needed_for: "reading files as others do",
+        probe: &[SYSTEM_PYTHON, "-c", "import h5py"],
+    },
+    Program {
+        name: "python3-venv",
+        debian_package: "python3-venv",
+        needed_for: "reading files with the newest h5py",
+        probe: &[SYSTEM_PYTHON, "-c", "import ensurepip"],
     },
 ];
+
+impl Program {
+    fn is_there(&self) -> bool {
+        match self.probe {
+            [] => is_on_path(self.name),
+            [program, arguments @ ..] => Job::new(program, arguments).succeeds(),
+        }
+    }
+}
 
 /// Components of the toolchain: the cargo subcommand that shows that one is there.
 const COMPONENTS: [(&str, &str); 2] = [("fmt", "rustfmt"), ("clippy", "clippy")];
@@ -33,7 +83,10 @@ const COMPONENTS: [(&str, &str); 2] = [("fmt", "rustfmt"), ("clippy", "clippy")]
 /// # Errors
 /// If something is missing and cannot be installed; names the package.
 pub(crate) fn ensure(tally: &mut Tally) -> Result<String, Failure> {
-    ensure_programs(&PROGRAMS, tally)?;
+    let missing: Vec<&Program> = PROGRAMS.iter().filter(|program| !program.is_there()).collect();
+    if !missing.is_empty() {
+        install(&missing, tally)?;
+    }
     for (subcommand, component) in COMPONENTS {
         if !Job::cargo([subcommand, "--version"]).succeeds() {
             Job::new("rustup", ["component", "add", component]).run(tally).map_err(|failure| {
@@ -43,16 +96,6 @@ pub(crate) fn ensure(tally: &mut Tally) -> Result<String, Failure> {
     }
     let runner = if has_nextest() { "nextest" } else { "cargo test (no nextest here)" };
     Ok(format!("test runner: {runner}"))
-}
-
-/// Makes sure that these programs are there.
-///
-/// # Errors
-/// If one is missing and cannot be installed; names the package.
-pub(crate) fn ensure_programs(programs: &[Program], tally: &mut Tally) -> Result<(), Failure> {
-    let missing: Vec<&Program> =
-        programs.iter().filter(|program| !is_on_path(program.name)).collect();
-    if missing.is_empty() { Ok(()) } else { install(&missing, tally) }
 }
 
 /// True if `cargo nextest` is installed. It runs tests in processes of their own and in parallel across packages.
@@ -76,30 +119,18 @@ fn install(missing: &[&Program], tally: &mut Tally) -> Result<(), Failure> {
     }
     let mut packages: Vec<&str> = missing.iter().map(|program| program.debian_package).collect();
     packages.dedup();
-    install_packages(&packages, tally)?;
-    match missing.iter().find(|program| !is_on_path(program.name)) {
+    let apt = |args: &[&str]| {
+        Job::new("apt-get", args.iter().copied()).env("DEBIAN_FRONTEND", "noninteractive")
+    };
+    apt(&["update", "--quiet"]).run(tally)?;
+    apt(&["install", "--yes", "--quiet", "--no-install-recommends"]).args(packages).run(tally)?;
+    match missing.iter().find(|program| !program.is_there()) {
         None => Ok(()),
         Some(program) => Err(Failure::new(format!(
             "{} is installed, and there is still no `{}`",
             program.debian_package, program.name
         ))),
     }
-}
-
-/// Installs packages of Debian.
-///
-/// # Errors
-/// If this is not root on a system with apt, or apt fails; names the packages.
-pub(crate) fn install_packages(packages: &[&str], tally: &mut Tally) -> Result<(), Failure> {
-    if !(is_root() && is_on_path("apt-get")) {
-        let packages = packages.join(", ");
-        return Err(Failure::new(format!("install {packages} (Debian's names) and run again")));
-    }
-    let apt = |args: &[&str]| {
-        Job::new("apt-get", args.iter().copied()).env("DEBIAN_FRONTEND", "noninteractive")
-    };
-    apt(&["update", "--quiet"]).run(tally)?;
-    apt(&["install", "--yes", "--quiet", "--no-install-recommends"]).args(packages).run(tally)
 }
 
 fn is_on_path(program: &str) -> bool {

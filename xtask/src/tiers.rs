@@ -5,6 +5,7 @@ use std::fs;
 use crate::failure::Failure;
 use crate::fuzz;
 use crate::hdf5;
+use crate::hdf5_static;
 use crate::job::Job;
 use crate::plan::{Outcome, Step, Tier};
 use crate::system;
@@ -45,6 +46,12 @@ pub(crate) const STEPS: &[Step] = &[
     step("loom_all", Tier::Slow, "the same without bounds where that ends", loom_all),
     step("model", Tier::Slow, "random histories against the model, many more of them", model),
     step("hdf5_kills", Tier::Slow, "a thousand kills of a store that grows", hdf5_kills),
+    step(
+        "hdf5_static",
+        Tier::Slow,
+        "the command with an HDF5 library of its own",
+        hdf5_static::run,
+    ),
     step("fuzz", Tier::Slow, "fuzz targets with the address sanitizer", fuzz),
 ];
 
@@ -110,7 +117,7 @@ fn hdf5_kills(tree: &Tree, tally: &mut Tally) -> Result<Outcome, Failure> {
 }
 
 /// Runs `job`, and takes a run without a single test for a failure.
-fn count(job: Job, tally: &mut Tally) -> Result<Outcome, Failure> {
+pub(crate) fn count(job: Job, tally: &mut Tally) -> Result<Outcome, Failure> {
     let mut counted = Tally::default();
     let result = job.run(&mut counted);
     *tally += counted;

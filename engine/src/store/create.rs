@@ -75,6 +75,9 @@ fn build(disk: &dyn Disk, path: &Path, settings: &Settings) -> Result<()> {
     let slot = write_first_bucket(&*file, &mut files)?;
     let mut superblock = Superblock::new();
     fill_random(disk, &mut superblock)?;
+    if let Some(seed) = settings.hash_seed {
+        superblock.hash_seed = seed;
+    }
     superblock.created_nanos = disk.now_nanos();
     superblock.flags = FLAG_CLEAN;
     let tables = LiveTables::reserve().map_err(map_error)?;

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use crate::ids::IdForm;
@@ -72,6 +72,10 @@ pub(crate) enum Command {
     Dump(DumpArgs),
     /// Write a compact copy of the store to a new file
     Backup(BackupArgs),
+    /// Write a clean HDF5 file for others; uncompressed, it is a read-only store as well
+    Export(ExportArgs),
+    /// Import an export, a store's file or a file of the original project; creates the store
+    Import(ImportArgs),
     /// Measure this store on this machine
     Bench(BenchArgs),
     /// Serve the metrics of a store that no other process has open, until interrupted
@@ -241,6 +245,51 @@ pub(crate) struct BackupArgs {
     /// The new file; must not exist
     #[arg(value_name = "DESTINATION")]
     pub(crate) destination: PathBuf,
+}
+
+/// `export`.
+#[derive(Args, Debug)]
+pub(crate) struct ExportArgs {
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+    /// The new file
+    #[arg(value_name = "DESTINATION")]
+    pub(crate) destination: PathBuf,
+    /// Compress the file: it can be imported then, but not opened
+    #[arg(long, value_enum, value_name = "METHOD")]
+    pub(crate) compress: Option<CompressionMethod>,
+    /// How hard gzip tries, from 1 (fast) to 9 (small)
+    #[arg(
+        long, value_name = "LEVEL", default_value_t = 1,
+        value_parser = clap::value_parser!(u8).range(1..=9)
+    )]
+    pub(crate) level: u8,
+    /// Replace a file that is there
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+/// How an export is compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CompressionMethod {
+    /// Read by everything
+    Gzip,
+    /// Faster; read by h5py
+    Lzf,
+}
+
+/// `import`.
+#[derive(Args, Debug)]
+pub(crate) struct ImportArgs {
+    /// The file to import
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+    /// Give a new store the file's hash seed, so that exporting it again gives the same bytes. Only for
+    /// files from people you trust: who knows the seed can choose keys that make the store slow
+    #[arg(long)]
+    pub(crate) keep_seed: bool,
 }
 
 /// `bench`.

@@ -47,6 +47,9 @@ pub(crate) enum Failure {
         /// The system's answer.
         source: io::Error,
     },
+    /// A file that can be read and is not what it would have to be.
+    #[cfg(feature = "libhdf5")]
+    Damaged(String),
     /// Standard output took no more.
     Output(io::Error),
 }
@@ -74,6 +77,8 @@ impl Failure {
             Self::Negative(_) => NEGATIVE,
             Self::Usage(_) => USAGE,
             Self::Store(error) => store_exit_code(error),
+            #[cfg(feature = "libhdf5")]
+            Self::Damaged(_) => CORRUPT,
             Self::Io { .. } | Self::Output(_) => IO,
         }
     }
@@ -98,10 +103,28 @@ impl From<Error> for Failure {
     }
 }
 
+#[cfg(feature = "libhdf5")]
+impl From<cidstore::exchange::ExchangeError> for Failure {
+    fn from(error: cidstore::exchange::ExchangeError) -> Self {
+        use cidstore::exchange::ExchangeError;
+        match error {
+            ExchangeError::Store(error) => Self::Store(error),
+            ExchangeError::Io { path, action, source } => Self::Io { path, action, source },
+            ExchangeError::Hdf5 { path, action, source } => {
+                Self::Io { path, action, source: io::Error::other(source) }
+            }
+            ExchangeError::Exists { .. } => Self::Usage(error.to_string()),
+            _ => Self::Damaged(error.to_string()),
+        }
+    }
+}
+
 impl Display for Failure {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Negative(message) | Self::Usage(message) => formatter.write_str(message),
+            #[cfg(feature = "libhdf5")]
+            Self::Damaged(message) => formatter.write_str(message),
             Self::Store(error) => write!(formatter, "{error}"),
             Self::Io { path, action, source } => {
                 write!(formatter, "{}: {action}: {source}", path.display())

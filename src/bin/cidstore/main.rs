@@ -63,6 +63,8 @@ fn run(command: &Command, output: &mut Output) -> Outcome {
         Command::Compact(args) => commands::compact::run(args, output),
         Command::Dump(args) => commands::dump::run(args, output),
         Command::Backup(args) => commands::backup::run(args, output),
+        Command::Export(args) => commands::export::run(args, output),
+        Command::Import(args) => commands::import::run(args, output),
         Command::Bench(args) => bench::run(args, output),
         Command::ServeMetrics(args) => commands::serve_metrics::run(args, output),
         Command::Completions { shell } => commands::shell::completions(*shell, output),

@@ -23,6 +23,10 @@ pub(crate) struct Id<'a> {
 
 /// One line of `--json` output.
 #[derive(Debug, Serialize)]
+#[cfg_attr(
+    not(any(feature = "libhdf5", test)),
+    expect(dead_code, reason = "some need the HDF5 library")
+)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(crate) enum Record<'a> {
     /// `get`, one a key: all values of the key. With `--count`, `values` is null.
@@ -65,6 +69,10 @@ pub(crate) enum Record<'a> {
     BackedUp { path: String, keys: u64, values: u64, bytes: u64, seconds: f64 },
     /// `serve-metrics`: where it listens, once it does.
     Serving { address: String, url: String },
+    /// `export`: the new file.
+    Exported { path: String, keys: u64, values: u64, bytes: u64, seconds: f64 },
+    /// `import`: pairs in the file and pairs that were new.
+    Imported { pairs: u64, new_pairs: u64, seconds: f64 },
     /// `demo` and `bench`: one figure.
     Figure { name: &'a str, value: f64, unit: &'a str },
     /// `demo` and `bench`: one thing that was checked.
@@ -151,6 +159,8 @@ mod tests {
         };
         let backed_up =
             Record::BackedUp { path: String::new(), keys: 0, values: 0, bytes: 0, seconds: 0.0 };
+        let exported =
+            Record::Exported { path: String::new(), keys: 0, values: 0, bytes: 0, seconds: 0.0 };
         vec![
             Record::Values { key: id(), count: 0, values: None },
             Record::Pair { key: id(), value: id() },
@@ -166,6 +176,8 @@ mod tests {
             entry,
             backed_up,
             Record::Serving { address: String::new(), url: String::new() },
+            exported,
+            Record::Imported { pairs: 0, new_pairs: 0, seconds: 0.0 },
             Record::Figure { name: "", value: 0.0, unit: "" },
             Record::Check { name: "", passed: true },
         ]

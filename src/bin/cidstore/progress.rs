@@ -23,6 +23,12 @@ pub(crate) fn of_count(what: &str, total: u64) -> ProgressBar {
     bar(what, Some(total), "{msg} [{bar:30}] {human_pos}/{human_len} {eta}")
 }
 
+/// A bar over what has a size in units of its own.
+#[cfg(feature = "libhdf5")]
+pub(crate) fn of_part(what: &str, total: u64) -> ProgressBar {
+    bar(what, Some(total), "{msg} [{bar:30}] {percent}% {eta}")
+}
+
 /// A spinner for what has no measure.
 pub(crate) fn of_steps() -> ProgressBar {
     let spinner = bar("", None, "{spinner} {msg}");
@@ -53,6 +59,7 @@ mod tests {
             "{msg} {spinner} {binary_bytes}",
             "{msg} [{bar:30}] {human_pos}/{human_len} {eta}",
             "{spinner} {msg}",
+            "{msg} [{bar:30}] {percent}% {eta}",
         ] {
             assert!(ProgressStyle::with_template(template).is_ok(), "{template}");
         }

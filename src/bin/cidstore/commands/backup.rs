@@ -1,6 +1,7 @@
 //! `backup`: a compact copy of a store, at one point in time, as a new file that is a store itself.
 
 use std::fs;
+use std::path::Path;
 use std::time::Instant;
 
 use crate::access::open_to_read;
@@ -22,7 +23,7 @@ pub(crate) fn run(args: &BackupArgs, output: &mut Output) -> Outcome {
     snapshot.backup(destination)?;
     let (keys, values) = (snapshot.len(), snapshot.value_len());
     drop(snapshot);
-    copy_names(args)?;
+    copy_names(&args.store.store, &args.destination)?;
     let time = start.elapsed();
     store.close()?;
     let size = fs::metadata(destination).map_err(Failure::io(destination, "read"))?.len();
@@ -47,9 +48,8 @@ pub(crate) fn run(args: &BackupArgs, output: &mut Output) -> Outcome {
 }
 
 /// Copies the dictionary, if there is one. A line that a crash cuts short is no entry there either.
-fn copy_names(args: &BackupArgs) -> Outcome {
-    let from = Dictionary::beside(&args.store.store);
-    let to = Dictionary::beside(&args.destination);
+pub(super) fn copy_names(from: &Path, to: &Path) -> Outcome {
+    let (from, to) = (Dictionary::beside(from), Dictionary::beside(to));
     if from.path().exists() {
         fs::copy(from.path(), to.path()).map_err(Failure::io(to.path(), "write"))?;
     }

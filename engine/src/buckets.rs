@@ -1,0 +1,85 @@
+//! A snapshot bucket by bucket, for those who lay its content out anew: export, and nobody else so far.
+//!
+//! Hidden from the documentation: what a bucket is may change.
+
+use cidstore_core::E;
+use cidstore_core::hash::HashSeed;
+use cidstore_core::layout::NO_PAGE;
+use cidstore_core::protocol::bucket_write::BucketWriter;
+use cidstore_core::protocol::content::Content;
+use cidstore_core::protocol::lookup::{CycleGuard, LookupFault, View};
+
+use crate::error::Result;
+use crate::handle::Store;
+use crate::snapshot::Snapshot;
+use crate::valueset;
+
+impl Store {
+    /// Seed of the hash that says in which bucket a key lies.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn hash_seed(&self) -> HashSeed {
+        self.engine().shared.seed
+    }
+}
+
+impl Snapshot {
+    /// Calls `each` with every key of the bucket at a scan position (the lowest 32 hash bits, reversed) and what the
+    /// bucket says about it, in no order. Answers where the next bucket begins: 2^32 after the last.
+    ///
+    /// # Errors
+    ///
+    /// As for reads of a [`Store`]; `each` may have been called by then.
+    #[doc(hidden)]
+    pub fn visit_bucket(&self, position: u64, mut each: impl FnMut(E, &Content)) -> Result<u64> {
+        self.frozen().reading(|reader| {
+            let (mut page, end) = reader.bucket_at(position)?;
+            let mut guard = CycleGuard::default();
+            loop {
+                // Pages of a snapshot are not written to, so they may be read as their writer reads them.
+                let bucket = BucketWriter::new(reader.view.bucket(page));
+                bucket.for_each(&mut each).map_err(|fault| {
+                    reader.shared.corrupt(format!("bucket page {page}: {fault}"))
+                })?;
+                let overflow = bucket.overflow();
+                if overflow == NO_PAGE {
+                    return Ok(end);
+                }
+                guard.step(overflow).map_err(|fault| reader.shared.corrupt(fault.to_string()))?;
+                page = reader.view.overflow_slot(overflow);
+                if page == NO_PAGE {
+                    let fault = LookupFault::NoOverflow { logical: overflow };
+                    return Err(reader.shared.corrupt(fault.to_string()));
+                }
+                reader.shared.check_bucket(page)?;
+            }
+        })
+    }
+
+    /// Calls `each` with the values of a set that [`visit_bucket`](Self::visit_bucket) told of, a part at a time. The
+    /// parts of a large set (more than `SMALL_SET_MAX` values) ascend, each in itself in no order; those of a small one don't.
+    ///
+    /// # Errors
+    ///
+    /// As for reads of a [`Store`]; `each` may have been called by then.
+    #[doc(hidden)]
+    pub fn visit_set(&self, reference: u64, each: impl FnMut(&[E])) -> Result<()> {
+        self.frozen().reading(|reader| {
+            valueset::read_all(&reader.view, reference, each)
+                .map_err(|fault| reader.shared.corrupt(fault.to_string()))
+        })
+    }
+
+    /// How many values such a set has.
+    ///
+    /// # Errors
+    ///
+    /// As for reads of a [`Store`].
+    #[doc(hidden)]
+    pub fn set_count(&self, reference: u64) -> Result<u64> {
+        self.frozen().reading(|reader| {
+            valueset::count(&reader.view, reference)
+                .map_err(|fault| reader.shared.corrupt(fault.to_string()))
+        })
+    }
+}

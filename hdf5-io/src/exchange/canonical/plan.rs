@@ -1,0 +1,297 @@
+//! Pass one: how keys divide into pages, and how many pages of each kind there will be. Reads keys, not values.
+
+use std::collections::VecDeque;
+
+use cidstore_core::E;
+use cidstore_core::hash::MAX_DEPTH;
+use cidstore_core::layout::bucket::ENTRIES_PER_BUCKET;
+use cidstore_core::layout::value::{EXTENT_CAPACITIES, SMALL_SET_MAX, class_for, extents_per_page};
+use cidstore_core::protocol::content::Content;
+use cidstore_engine::{Snapshot, Store};
+
+use super::sets::large_set_pages;
+use crate::exchange::error::Result;
+
+/// Positions of the scan order: one for each value of the lowest 32 hash bits, reversed.
+pub(crate) const SCAN_END: u64 = 1 << 32;
+/// A directory is at most this much deeper than its pages would need if keys spread evenly.
+const DEPTH_SLACK: u32 = 8;
+
+/// A bucket of the canonical layout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PlannedBucket {
+    /// The hash bits that all its keys share: its lowest directory slot.
+    pub(crate) prefix: u32,
+    /// How many bits those are.
+    pub(crate) local_depth: u8,
+    /// Pages, those of its overflow chain included.
+    pub(crate) pages: u32,
+}
+
+impl PlannedBucket {
+    /// Where the bucket begins and ends in the scan order.
+    pub(crate) fn stretch(&self) -> (u64, u64) {
+        let start = u64::from(self.prefix.reverse_bits());
+        (start, start + (SCAN_END >> self.local_depth))
+    }
+}
+
+/// What an export will consist of.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    /// The buckets, in directory order.
+    pub(crate) buckets: Vec<PlannedBucket>,
+    /// Depth of the directory.
+    pub(crate) global_depth: u32,
+    /// Bucket pages, page 0 included.
+    pub(crate) bucket_pages: u64,
+    /// Overflow pages among them.
+    pub(crate) overflow_pages: u64,
+    /// Value pages, page 0 included.
+    pub(crate) value_pages: u64,
+    /// Keys.
+    pub(crate) keys: u64,
+}
+
+impl Plan {
+    /// Plans the export of a snapshot of `store`. `progress` gets the position in the scan order now and then.
+    pub(crate) fn make(
+        store: &Store,
+        snapshot: &Snapshot,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Self> {
+        let mut planner = Planner {
+            keys: Keys {
+                store,
+                snapshot,
+                buffer: VecDeque::new(),
+                read_to: 0,
+                sets: SetPages::default(),
+                read: Vec::new(),
+                references: Vec::new(),
+            },
+            depth_max: depth_max(snapshot.len()),
+            buckets: Vec::new(),
+            progress,
+        };
+        planner.divide(0, 0)?;
+        let Planner { keys, mut buckets, .. } = planner;
+        buckets.sort_unstable_by_key(|bucket| bucket.prefix);
+        let pages = buckets.iter().map(|bucket| u64::from(bucket.pages)).sum::<u64>();
+        Ok(Self {
+            global_depth: buckets.iter().map(|bucket| bucket.local_depth).max().unwrap_or(0).into(),
+            bucket_pages: 1 + pages,
+            overflow_pages: pages - buckets.len() as u64,
+            value_pages: 1 + keys.sets.pages(),
+            keys: snapshot.len(),
+            buckets,
+        })
+    }
+}
+
+/// Deepest directory for this many keys.
+fn depth_max(keys: u64) -> u32 {
+    let pages = (keys / ENTRIES_PER_BUCKET as u64).max(1);
+    (pages.ilog2() + DEPTH_SLACK).min(MAX_DEPTH)
+}
+
+/// Divides keys that take so many entries, in ascending order of keys, among the pages of a chain: how many keys each
+/// page gets. A key lies wholly in one page.
+pub(crate) fn chain(entries: impl IntoIterator<Item = usize>) -> Vec<usize> {
+    let mut pages = vec![0];
+    let mut room = ENTRIES_PER_BUCKET;
+    for needed in entries {
+        if needed > room {
+            pages.push(0);
+            room = ENTRIES_PER_BUCKET;
+        }
+        room -= needed;
+        if let Some(last) = pages.last_mut() {
+            *last += 1;
+        }
+    }
+    pages
+}
+
+/// A bucket of the snapshot on its way into the plan.
+struct Run {
+    /// Where it lies in the scan order.
+    start: u64,
+    end: u64,
+    /// Entries that its keys take.
+    entries: usize,
+    /// Its keys, if they do not fit a page: only then can a bucket of the plan be smaller than one of the snapshot.
+    keys: Vec<PlannedKey>,
+}
+
+#[derive(Clone, Copy)]
+struct PlannedKey {
+    position: u32,
+    key: E,
+    entries: usize,
+}
+
+impl Run {
+    /// Entries of the keys that lie from `start` up to `end` in the scan order.
+    fn entries_within(&self, start: u64, end: u64) -> usize {
+        if start <= self.start && self.end <= end {
+            return self.entries;
+        }
+        self.keys_within(start, end).map(|planned| planned.entries).sum()
+    }
+
+    fn keys_within(&self, start: u64, end: u64) -> impl Iterator<Item = &PlannedKey> {
+        self.keys.iter().filter(move |planned| (start..end).contains(&u64::from(planned.position)))
+    }
+}
+
+/// The buckets of a snapshot in scan order, read ahead as far as a decision needs them.
+struct Keys<'a> {
+    store: &'a Store,
+    snapshot: &'a Snapshot,
+    buffer: VecDeque<Run>,
+    read_to: u64,
+    sets: SetPages,
+    /// For reuse.
+    read: Vec<(E, usize)>,
+    references: Vec<u64>,
+}
+
+impl Keys<'_> {
+    /// Reads one bucket of the snapshot.
+    fn read_bucket(&mut self) -> Result<()> {
+        let (start, mut entries) = (self.read_to, 0);
+        let (read, references) = (&mut self.read, &mut self.references);
+        read.clear();
+        self.read_to = self.snapshot.visit_bucket(start, |key, content| {
+            read.push((key, content.entries()));
+            entries += content.entries();
+            if let Content::Spilled(pointer) = content {
+                references.push(pointer.reference);
+            }
+        })?;
+        let mut keys = Vec::new();
+        if entries > ENTRIES_PER_BUCKET {
+            let seed = self.store.hash_seed();
+            keys.extend(read.iter().map(|&(key, entries)| {
+                let position = seed.hash(key).scan_position();
+                PlannedKey { position, key, entries }
+            }));
+        }
+        self.buffer.push_back(Run { start, end: self.read_to, entries, keys });
+        for reference in references.drain(..) {
+            self.sets.add(self.snapshot.set_count(reference)?);
+        }
+        Ok(())
+    }
+
+    /// Entries of the keys of a stretch; if they are more than a page has, perhaps not all are counted.
+    fn entries(&mut self, start: u64, end: u64) -> Result<usize> {
+        loop {
+            let entries = self
+                .buffer
+                .iter()
+                .take_while(|run| run.start < end)
+                .map(|run| run.entries_within(start, end))
+                .sum();
+            if entries > ENTRIES_PER_BUCKET || self.read_to >= end {
+                return Ok(entries);
+            }
+            self.read_bucket()?;
+        }
+    }
+
+    /// How many pages the keys of a stretch fill. Those before its end are not needed again.
+    fn take_pages(&mut self, start: u64, end: u64) -> Result<u32> {
+        let fits = self.entries(start, end)? <= ENTRIES_PER_BUCKET;
+        while self.read_to < end {
+            self.read_bucket()?;
+        }
+        let pages = if fits {
+            1
+        } else {
+            let mut keys: Vec<PlannedKey> = Vec::new();
+            for run in self.buffer.iter().take_while(|run| run.start < end) {
+                keys.extend(run.keys_within(start, end));
+            }
+            keys.sort_unstable_by_key(|planned| planned.key);
+            chain(keys.iter().map(|planned| planned.entries)).len() as u32
+        };
+        while self.buffer.front().is_some_and(|run| run.end <= end) {
+            self.buffer.pop_front();
+        }
+        Ok(pages)
+    }
+}
+
+/// Counts the pages that value sets will take.
+#[derive(Default)]
+struct SetPages {
+    extents: [u64; EXTENT_CAPACITIES.len()],
+    large_pages: u64,
+}
+
+impl SetPages {
+    fn add(&mut self, values: u64) {
+        let class = if values <= SMALL_SET_MAX as u64 { class_for(values as usize) } else { None };
+        match class.and_then(|class| self.extents.get_mut(class)) {
+            Some(extents) => *extents += 1,
+            None => self.large_pages += large_set_pages(values),
+        }
+    }
+
+    fn pages(&self) -> u64 {
+        let shared = self.extents.iter().enumerate();
+        let shared =
+            shared.map(|(class, extents)| extents.div_ceil(extents_per_page(class) as u64));
+        shared.sum::<u64>() + self.large_pages
+    }
+}
+
+/// Finds the buckets, in scan order.
+struct Planner<'a> {
+    keys: Keys<'a>,
+    depth_max: u32,
+    buckets: Vec<PlannedBucket>,
+    progress: &'a mut dyn FnMut(u64),
+}
+
+impl Planner<'_> {
+    /// Plans the stretch of the scan order that `depth` leading bits of `start` name.
+    fn divide(&mut self, start: u64, depth: u32) -> Result<()> {
+        let end = start + (SCAN_END >> depth);
+        if depth < self.depth_max && self.keys.entries(start, end)? > ENTRIES_PER_BUCKET {
+            self.divide(start, depth + 1)?;
+            return self.divide(start + (SCAN_END >> (depth + 1)), depth + 1);
+        }
+        let pages = self.keys.take_pages(start, end)?;
+        let prefix = (start as u32).reverse_bits();
+        self.buckets.push(PlannedBucket { prefix, local_depth: depth as u8, pages });
+        if self.buckets.len().is_multiple_of(1024) {
+            (self.progress)(start);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chain_keeps_keys_whole() {
+        assert_eq!(chain([]), [0]);
+        assert_eq!(chain([1; 62]), [62]);
+        assert_eq!(chain([2; 32]), [31, 1]);
+        let mixed = std::iter::once(1).chain([2; 31]);
+        assert_eq!(chain(mixed), [31, 1], "61 entries leave one free, which is not enough for two");
+    }
+
+    #[test]
+    fn stretches_of_buckets_are_those_of_the_scan() {
+        let bucket = PlannedBucket { prefix: 0b01, local_depth: 2, pages: 1 };
+        assert_eq!(bucket.stretch(), (1 << 31, (1 << 31) + (1 << 30)));
+        let whole = PlannedBucket { prefix: 0, local_depth: 0, pages: 1 };
+        assert_eq!(whole.stretch(), (0, SCAN_END));
+    }
+}
