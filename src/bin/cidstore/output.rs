@@ -11,6 +11,7 @@ use std::io::{self, BufWriter, StdoutLock, Write};
 use serde::Serialize;
 
 use crate::failure::{Failure, Outcome};
+use crate::top::Figures;
 
 /// A key or value in an answer.
 #[derive(Clone, Debug, Serialize)]
@@ -65,6 +66,12 @@ pub(crate) enum Record<'a> {
     BackedUp { path: String, keys: u64, values: u64, bytes: u64, seconds: f64 },
     /// `serve-metrics`: where it listens, once it does.
     Serving { address: String, url: String },
+    /// `top`, one a reading.
+    Top {
+        source: &'a str,
+        #[serde(flatten)]
+        figures: Box<Figures>,
+    },
     /// `demo` and `bench`: one figure.
     Figure { name: &'a str, value: f64, unit: &'a str },
     /// `demo` and `bench`: one thing that was checked.
@@ -166,6 +173,7 @@ mod tests {
             entry,
             backed_up,
             Record::Serving { address: String::new(), url: String::new() },
+            Record::Top { source: "", figures: Box::default() },
             Record::Figure { name: "", value: 0.0, unit: "" },
             Record::Check { name: "", passed: true },
         ]
