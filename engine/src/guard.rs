@@ -37,6 +37,7 @@ impl ReadGuard<'_> {
     fn reader(&self) -> Result<Reader<'_, LiveView<'_>>> {
         let shared = &*self.store.engine().shared;
         shared.check_open()?;
+        shared.note_read();
         Ok(Reader { shared, view: shared.view() })
     }
 

@@ -126,6 +126,7 @@ impl Store {
         // Before the pin the slot may tell of a page that is used for something else by now. Nothing is concluded
         // from it: a prefetch reads nothing, and the look at the slot that counts comes under the pin.
         lookup::prefetch(&shared.view(), shared.seed.hash(key));
+        shared.note_read();
         self.reading(read)
     }
 
@@ -251,6 +252,7 @@ impl Store {
     ///
     /// See [`Store`]. Some keys may have been answered before.
     pub fn get_many_with(&self, keys: &[E], each: impl FnMut(usize, Values)) -> Result<()> {
+        self.engine().shared.note_read();
         self.reading(|reader| reader.get_many(keys, each))
     }
 

@@ -51,6 +51,7 @@ pub struct OpenOptions {
     wal_bytes: u64,
     durability: Durability,
     verify_reads: bool,
+    count_reads: bool,
     max_bytes: Option<u64>,
     view: Option<Arc<dyn FileView>>,
     maintenance: Option<Maintenance>,
@@ -67,6 +68,7 @@ impl Default for OpenOptions {
             wal_bytes: WAL_BYTES_DEFAULT,
             durability: Durability::default(),
             verify_reads: false,
+            count_reads: false,
             max_bytes: None,
             view: default_view(),
             maintenance: None,
@@ -115,6 +117,12 @@ impl OpenOptions {
     /// before they change them, and refuse with [`Error::Corrupt`](crate::Error::Corrupt): a damaged page is never written again as a sound one.
     pub fn verify_reads(mut self, verify: bool) -> Self {
         self.verify_reads = verify;
+        self
+    }
+
+    /// Counts reads for [`metrics`](crate::Store::metrics), at a cost to each: see `docs/metrics.md`. Default: no.
+    pub fn count_reads(mut self, count: bool) -> Self {
+        self.count_reads = count;
         self
     }
 
@@ -187,6 +195,7 @@ impl OpenOptions {
             wal_bytes: self.wal_bytes,
             durability: self.durability,
             verify_reads: self.verify_reads,
+            count_reads: self.count_reads,
             max_bytes,
             view: self.view.clone(),
             maintenance,
@@ -205,6 +214,7 @@ pub(crate) struct Settings {
     pub(crate) wal_bytes: u64,
     pub(crate) durability: Durability,
     pub(crate) verify_reads: bool,
+    pub(crate) count_reads: bool,
     pub(crate) max_bytes: u64,
     pub(crate) view: Option<Arc<dyn FileView>>,
     pub(crate) maintenance: Maintenance,

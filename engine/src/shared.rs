@@ -13,7 +13,7 @@ use cidstore_core::protocol::lookup::View;
 
 use crate::error::{Error, Result};
 use crate::io::DiskFile;
-use crate::metrics::Events;
+use crate::metrics::{Events, ReadCounts};
 use crate::space::is_pool;
 use crate::space::layout::Regions;
 use crate::sync::{AtomicU8, OnceLock, Page, PageWord};
@@ -43,6 +43,8 @@ pub(crate) struct Shared {
     /// Log records by bucket, since the last checkpoint.
     pub(crate) activity: Activity,
     pub(crate) upkeep: UpkeepCounters,
+    /// Reads, if they are counted.
+    pub(crate) reads: Option<ReadCounts>,
     state: AtomicU8,
     failure: OnceLock<String>,
 }
@@ -80,6 +82,7 @@ impl Shared {
             verify_reads,
             activity: Activity::default(),
             upkeep: UpkeepCounters::default(),
+            reads: None,
             state: AtomicU8::new(OPEN),
             failure: OnceLock::new(),
         }
@@ -96,6 +99,14 @@ impl Shared {
     pub(crate) fn check_open(&self) -> Result<()> {
         // Relaxed: closing races with a read either way; memory stays mapped until the last owner goes.
         if self.state.load(Ordering::Relaxed) == OPEN { Ok(()) } else { Err(Error::Closed) }
+    }
+
+    /// Counts a read, if reads are counted.
+    #[inline]
+    pub(crate) fn note_read(&self) {
+        if let Some(reads) = &self.reads {
+            reads.add();
+        }
     }
 
     /// `Closed`, or `Failed` after a failed write or sync.

@@ -72,3 +72,57 @@ fn what_cannot_be_served_says_why() {
     let address = taken.local_addr().unwrap().to_string();
     serve(&address).fails(5, &[&address]);
 }
+
+/// `top` on a store of its own, on a served one, and on neither.
+#[test]
+fn top_tells_once_what_it_sees() {
+    let folder = Folder::new();
+    let path = folder.text("s.h5");
+    let store = Store::open(&path).unwrap();
+    (0..30_u64).for_each(|key| assert!(store.insert(key, key).unwrap()));
+    let server = cidstore::serve_metrics(&store, "127.0.0.1:0").unwrap();
+    let url = format!("http://{}/metrics", server.address());
+    let record = run(&["--json", "top", "--once", "--url", &url]).record();
+    assert_eq!((&record["type"], &record["keys"]), (&"top".into(), &30.0.into()));
+    assert!(record["commit_immediate"]["p99"].as_f64().unwrap() > 0.0);
+    assert_eq!(record["source"], url);
+    let picture = run(&["top", "--once", "--url", &url]).ok();
+    assert!(
+        picture.contains("operations") && picture.contains("fdatasync of the log"),
+        "{picture}"
+    );
+    // Not a terminal, and not told what to print.
+    run(&["top", "--url", &url]).fails(2, &["--once"]);
+    run(&["top", "--once", &path]).fails(4, &["process"]);
+    run(&["top", "--once", "--url", &url.replace("/metrics", "/health")])
+        .fails(5, &["/health", "read metrics"]);
+    server.stop();
+    run(&["top", "--once", "--url", &url]).fails(5, &[&url]);
+    store.close().unwrap();
+    let record = run(&["--json", "top", "--once", &path]).record();
+    assert_eq!((&record["keys"], &record["read_only"]), (&30.0.into(), &true.into()));
+}
+
+/// With `--json` and without an end: a line for each reading, until a signal.
+#[test]
+fn top_goes_on_until_told_to_stop() {
+    let folder = Folder::new();
+    let path = folder.text("s.h5");
+    Store::open(&path).unwrap().close().unwrap();
+    let mut child = command()
+        .args(["--json", "top", &path, "--interval", "0.1"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines: Vec<String> = BufReader::new(child.stdout.as_mut().unwrap())
+        .lines()
+        .take(3)
+        .map(Result::unwrap)
+        .collect();
+    for (at, line) in lines.iter().enumerate() {
+        let record: Value = serde_json::from_str(line).unwrap();
+        let seconds = record["seconds"].as_f64().unwrap();
+        assert!(at == 0 || seconds >= 0.1, "{line}");
+    }
+    assert_eq!(signal(&mut child, "-TERM"), 0);
+}

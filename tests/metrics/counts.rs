@@ -6,6 +6,7 @@ use cidstore::{Durability, E, Error, Metrics, Store};
 fn moved(window: &Metrics) -> Vec<(&'static str, u64)> {
     let latency = &window.commit_latency;
     let all = [
+        ("reads", window.reads),
         ("inserts", window.operations.inserts),
         ("deletes", window.operations.deletes),
         ("value_deletes", window.operations.value_deletes),
@@ -63,6 +64,30 @@ fn reads_move_nothing() {
         assert_eq!(store.stats().values, store.metrics().stats.values);
     });
     assert_eq!(moved, []);
+}
+
+/// Each call that reads keys is one, from whichever thread.
+#[test]
+fn reads_are_counted_where_that_was_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = Store::options().durability(Durability::Buffered).count_reads(true);
+    let store = options.open(folder.path().join("s.h5")).unwrap();
+    store.insert(1, 10).unwrap();
+    assert_eq!(store.metrics().reads, 0);
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let guard = store.pin().unwrap();
+                for _ in 0..100 {
+                    assert!(store.contains_key(1).unwrap());
+                    assert_eq!(guard.get(1).unwrap().len(), 1);
+                    assert_eq!(store.get_many(&[E::from(1), E::from(2)]).unwrap().len(), 2);
+                }
+            });
+        }
+    });
+    assert_eq!(store.iter().count(), 1);
+    assert_eq!(store.metrics().reads, 8 * 300);
 }
 
 #[test]

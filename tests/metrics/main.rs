@@ -4,4 +4,5 @@
 
 mod counts;
 mod http;
+mod ops;
 mod text;

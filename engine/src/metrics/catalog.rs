@@ -54,6 +54,12 @@ const SECONDS: Option<&str> = Some("seconds");
 
 /// What writes did.
 pub(super) const WRITES: &[Family] = &[
+    row(
+        "cidstore_reads",
+        None,
+        "Calls that read keys, scans and snapshots aside; 0 unless the store was opened with count_reads",
+        &[("", Counter(|m| m.reads))],
+    ),
     rows(
         "op",
         "cidstore_operations",

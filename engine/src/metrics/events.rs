@@ -1,7 +1,7 @@
 //! What the store counts while it works.
 //!
 //! Most of it is counted under the writer lock, where a count is a load and a store. What threads count without the
-//! lock (latencies, syncs) they add atomically. Readers count nothing.
+//! lock (latencies, syncs) they add atomically. Readers count nothing here.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -135,6 +135,7 @@ impl Events {
         let [immediate, interval, buffered] = &self.commit_latency;
         Metrics {
             window: self.opened.elapsed(),
+            reads: 0,
             operations: Operations {
                 inserts: self.inserts.get(),
                 deletes: self.deletes.get(),

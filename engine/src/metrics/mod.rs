@@ -1,7 +1,7 @@
 //! What a store has done: counters and latencies, to look at, to tune by, and as text for Prometheus.
 //!
 //! [`Metrics`] is a copy of all of it at one time, and with [`Metrics::since`] of what happened between two times.
-//! Reads count nothing: see `docs/metrics.md`.
+//! Reads count nothing unless the store was opened to count them: see `docs/metrics.md`.
 
 #[cfg(feature = "metrics")]
 mod catalog;
@@ -9,6 +9,7 @@ mod events;
 #[cfg(feature = "metrics")]
 mod expose;
 mod histogram;
+mod reads;
 
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use cidstore_core::layout::PAGE_BYTES;
 pub(crate) use events::{Events, LogEvents};
 pub(crate) use histogram::Recorder;
 pub use histogram::{Histogram, Scale};
+pub(crate) use reads::ReadCounts;
 
 use crate::handle::Store;
 use crate::inspect::Stats;
@@ -64,6 +66,9 @@ pub struct CommitLatency {
 pub struct Metrics {
     /// Time that this covers.
     pub window: Duration,
+    /// Calls that read keys, scans and snapshots aside; 0 unless the store was opened with
+    /// [`count_reads`](crate::OpenOptions::count_reads). A batch is one.
+    pub reads: u64,
     /// Operations that writes asked for.
     pub operations: Operations,
     /// Pairs that were new; bulk loads aside.
@@ -137,6 +142,7 @@ impl Metrics {
         let (now, then) = (self, earlier);
         Self {
             window: now.window.saturating_sub(then.window),
+            reads: less(now.reads, then.reads),
             operations: Operations {
                 inserts: less(now.operations.inserts, then.operations.inserts),
                 deletes: less(now.operations.deletes, then.operations.deletes),
@@ -251,6 +257,7 @@ impl Store {
             appender.note_events(&mut log);
         }
         let stats = self.stats_locked(&state);
-        engine.shared.events.snapshot(log, stats)
+        let reads = engine.shared.reads.as_ref().map_or(0, ReadCounts::sum);
+        Metrics { reads, ..engine.shared.events.snapshot(log, stats) }
     }
 }

@@ -21,6 +21,7 @@ use super::turns::Turns;
 use crate::checkpoint::Checkpointer;
 use crate::error::{Error, Result};
 use crate::io::{Disk, DiskFile, LockMode, OpenMode, PathKind};
+use crate::metrics::ReadCounts;
 use crate::options::Settings;
 use crate::shared::{Checksums, Shared};
 use crate::space::layout::{FileLayout, Regions};
@@ -140,8 +141,9 @@ fn load(
     let mut files = FileLayout::from_segments(segments, settings.max_bytes, &*file, &regions)?;
     let checks = (Checksums::reserve().map_err(map_error)?, settings.verify_reads);
     let seed = newest.hash_seed;
-    let shared =
-        Arc::new(Shared::new(path.into(), Arc::clone(&file), regions, tables, seed, checks));
+    let mut shared = Shared::new(path.into(), Arc::clone(&file), regions, tables, seed, checks);
+    shared.reads = settings.count_reads.then(ReadCounts::default);
+    let shared = Arc::new(shared);
     let shadows = load_shadows(&shared, &newest, &files)?;
     let mut depth_counts = [0; MAX_DEPTH as usize + 1];
     let mut numbers = [Vec::new(), Vec::new()];

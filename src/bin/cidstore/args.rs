@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -11,6 +12,7 @@ use crate::input::Format;
 
 /// Where metrics are served, and looked for.
 const DEFAULT_ADDRESS: &str = "127.0.0.1:9184";
+const DEFAULT_URL: &str = "http://127.0.0.1:9184/metrics";
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -25,6 +27,12 @@ const LOAD_DETAILS: &str = "\
 A line is a key and a value. TSV: a tab between them, no quotes. CSV: RFC 4180. Lines end with LF or
 CRLF; empty lines are skipped; everything must be UTF-8. A malformed line is named by file, line and
 column, and then nothing of any file is loaded.";
+
+const TOP_DETAILS: &str = "\
+A store belongs to the process that opened it: to watch a running program, let it serve its metrics
+(cidstore::serve_metrics) and give --url. Given a STORE, top opens it for itself.
+
+With --json each reading is a line. Keys: q quits.";
 
 const SERVE_DETAILS: &str = "\
 Paths: /metrics (OpenMetrics text), /health, /ready. Ends well on SIGINT and SIGTERM.
@@ -81,6 +89,9 @@ pub(crate) enum Command {
     /// Serve the metrics of a store that no other process has open, until interrupted
     #[command(after_help = SERVE_DETAILS)]
     ServeMetrics(ServeArgs),
+    /// Watch what a store does: operations, latencies, log, checkpoints, space
+    #[command(after_help = TOP_DETAILS)]
+    Top(TopArgs),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -314,6 +325,40 @@ pub(crate) struct ServeArgs {
     /// Where to listen; port 0 takes a free one, which is printed
     #[arg(long, value_name = "ADDRESS:PORT", default_value = DEFAULT_ADDRESS)]
     pub(crate) listen: SocketAddr,
+}
+
+/// `top`.
+#[derive(Args, Debug)]
+pub(crate) struct TopArgs {
+    /// A store that no other process writes to [default: ask the server at --url]
+    #[arg(value_name = "STORE")]
+    pub(crate) store: Option<PathBuf>,
+    /// The log, if it lies elsewhere
+    #[arg(long, value_name = "FILE", requires = "store")]
+    pub(crate) wal: Option<PathBuf>,
+    /// Where a program, or serve-metrics, serves the metrics of its store
+    #[arg(long, default_value = DEFAULT_URL, conflicts_with = "store")]
+    pub(crate) url: String,
+    /// Seconds between two readings
+    #[arg(long, value_name = "SECONDS", default_value_t = 1.0, value_parser = interval)]
+    interval: f64,
+    /// Print the figures since the opening once, and end
+    #[arg(long)]
+    pub(crate) once: bool,
+}
+
+impl TopArgs {
+    /// Time between two readings.
+    pub(crate) fn interval(&self) -> Duration {
+        Duration::from_secs_f64(self.interval)
+    }
+}
+
+fn interval(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(seconds) if (0.1..=3600.0).contains(&seconds) => Ok(seconds),
+        _ => Err("a number from 0.1 to 3600 is wanted".into()),
+    }
 }
 
 /// `crash-writer`.

@@ -3,7 +3,7 @@
 //! Reading order: [`args`] says what can be asked; [`failure`] how it can go wrong, with the exit codes;
 //! [`output`] what is printed, with the JSON schema; [`ids`] and [`names`] how keys and values are
 //! written; [`input`] how files are read; [`commands`] has one file a command; [`crash`] is the child
-//! process that `demo` and `bench` kill.
+//! process that `demo` and `bench` kill; [`top`] draws what a store does.
 
 mod access;
 mod args;
@@ -19,6 +19,7 @@ mod names;
 mod output;
 mod progress;
 mod report;
+mod top;
 mod units;
 
 use std::io::{self, Write};
@@ -67,6 +68,7 @@ fn run(command: &Command, output: &mut Output) -> Outcome {
         Command::Import(args) => commands::import::run(args, output),
         Command::Bench(args) => bench::run(args, output),
         Command::ServeMetrics(args) => commands::serve_metrics::run(args, output),
+        Command::Top(args) => top::run(args, output),
         Command::Completions { shell } => commands::shell::completions(*shell, output),
         Command::Man { command } => commands::shell::man(command.as_deref(), output),
         Command::CrashWriter(args) => crash::write_until_killed(args, output),

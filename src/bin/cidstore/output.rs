@@ -11,6 +11,7 @@ use std::io::{self, BufWriter, StdoutLock, Write};
 use serde::Serialize;
 
 use crate::failure::{Failure, Outcome};
+use crate::top::Figures;
 
 /// A key or value in an answer.
 #[derive(Clone, Debug, Serialize)]
@@ -73,6 +74,12 @@ pub(crate) enum Record<'a> {
     Exported { path: String, keys: u64, values: u64, bytes: u64, seconds: f64 },
     /// `import`: pairs in the file and pairs that were new.
     Imported { pairs: u64, new_pairs: u64, seconds: f64 },
+    /// `top`, one a reading.
+    Top {
+        source: &'a str,
+        #[serde(flatten)]
+        figures: Box<Figures>,
+    },
     /// `demo` and `bench`: one figure.
     Figure { name: &'a str, value: f64, unit: &'a str },
     /// `demo` and `bench`: one thing that was checked.
@@ -178,6 +185,7 @@ mod tests {
             Record::Serving { address: String::new(), url: String::new() },
             exported,
             Record::Imported { pairs: 0, new_pairs: 0, seconds: 0.0 },
+            Record::Top { source: "", figures: Box::default() },
             Record::Figure { name: "", value: 0.0, unit: "" },
             Record::Check { name: "", passed: true },
         ]
