@@ -17,7 +17,7 @@ use cidstore_engine::{Durability, Error, Metrics, Store, Tuning};
 
 /// Keys are spread by a mixing step, so that pages change all over the store.
 fn key(thread: u64, at: u64) -> u64 {
-    (thread << 40 | at % 2_000_000).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    ((thread << 40) | (at % 2_000_000)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 fn insert_while(
