@@ -321,7 +321,6 @@ fn damage_is_reported_and_fails_nothing() {
 
 /// With its thread, and ended by a close that does not wait for a rest.
 #[test]
-#[ignore = "about one run in ten meets the fault told in docs/maintenance.md, section 2"]
 fn the_thread_tidies_and_ends_with_the_store() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("thread.h5");
