@@ -389,8 +389,7 @@ impl OpenOptions {
         crate::store::open::open(&disk, path, settings).map(Store::from_engine)
     }
 
-    /// As [`open`](Self::open), on a disk of the caller's: for tests that make disks fail. There is no background
-    /// maintenance unless the options ask for it: what reaches the disk is then a matter of the calls alone.
+    /// As [`open`](Self::open), on a disk of the caller's: for tests that make disks fail.
     ///
     /// # Errors
     ///
@@ -398,7 +397,7 @@ impl OpenOptions {
     #[doc(hidden)]
     pub fn open_on(&self, disk: Arc<dyn Disk>, path: impl AsRef<Path>) -> Result<Store> {
         let path = path.as_ref();
-        let settings = self.clone().maintenance_by_request().settings(path)?;
+        let settings = self.settings(path)?;
         crate::store::open::open(&disk, path, settings).map(Store::from_engine)
     }
 }

@@ -141,8 +141,8 @@ impl OpenOptions {
         self
     }
 
-    /// What the store tidies in the background, and how much it may take for that. Default: everything, with at most
-    /// 2 % of one processor, while nobody writes much: see [`Maintenance`].
+    /// What the store tidies in the background, and how much it may take for that. Default: nothing:
+    /// see docs/maintenance.md for why.
     pub fn maintenance(mut self, maintenance: Maintenance) -> Self {
         self.maintenance = Some(maintenance);
         self
@@ -153,12 +153,6 @@ impl OpenOptions {
     /// [`Tuning::default`].
     pub fn tuning(mut self, target: Tuning) -> Self {
         self.tuning = Some(target);
-        self
-    }
-
-    /// Background maintenance is off unless it was asked for: for disks that count what reaches them.
-    pub(crate) fn maintenance_by_request(mut self) -> Self {
-        self.maintenance = self.maintenance.or(Some(Maintenance::off()));
         self
     }
 
@@ -176,7 +170,7 @@ impl OpenOptions {
         check("wal_bytes", self.wal_bytes, WAL_BYTES_MIN, WAL_BYTES_MAX)?;
         let max_bytes = self.max_bytes.unwrap_or(FILE_BYTES_MAX);
         check("max_bytes", max_bytes, FILE_BYTES_MIN, FILE_BYTES_MAX)?;
-        let maintenance = self.maintenance.unwrap_or_default();
+        let maintenance = self.maintenance.unwrap_or_else(Maintenance::off);
         maintenance.check()?;
         self.tuning.map_or(Ok(()), Tuning::check)?;
         let wal_path = self.wal_path.clone().unwrap_or_else(|| {

@@ -61,8 +61,12 @@ impl Engine {
         let Some(checkpointer) = self.try_checkpointer() else { return Ok((Outcome::Deferred, 0)) };
         let beyond: Vec<u32> = {
             let _pin = crossbeam_epoch::pin();
-            // Slots that are not in use name no page.
-            let slots = index..(SLOTS_MAX as u32).min(index.saturating_add(MOVE_SLOTS));
+            let end = match kind {
+                TableKind::Directory => 1 << self.shared.tables.depth(),
+                // Slots beyond the last number name no page.
+                TableKind::Overflow | TableKind::Values => SLOTS_MAX as u32,
+            };
+            let slots = index..end.min(index.saturating_add(MOVE_SLOTS));
             let found = slots.filter(|&slot| is_beyond(table.get(slot)));
             // What must come from the disk comes now, without the lock.
             found.take(MOVE_PAGES).inspect(|&slot| touch(region.page(table.get(slot)))).collect()
@@ -155,7 +159,8 @@ impl Engine {
 fn copy_to_pool(state: &mut WriterState, kind: TableKind, slot: u32) -> bool {
     let pages = &mut state.writer.pages;
     match kind {
-        TableKind::Directory => {
+        // A directory that was halved goes on naming pages of before in its upper half.
+        TableKind::Directory if slot < 1 << pages.shared.tables.depth() => {
             pages.bucket_for_change(slot);
         }
         TableKind::Overflow if pages.overflow_numbers.is_in_use(slot) => {
@@ -164,7 +169,7 @@ fn copy_to_pool(state: &mut WriterState, kind: TableKind, slot: u32) -> bool {
         TableKind::Values if pages.value_numbers.is_in_use(slot) => {
             pages.page_mut(slot);
         }
-        TableKind::Overflow | TableKind::Values => return false,
+        TableKind::Directory | TableKind::Overflow | TableKind::Values => return false,
     }
     true
 }

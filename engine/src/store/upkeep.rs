@@ -182,12 +182,14 @@ impl Engine {
         let Some(pages) = self.sound(place(), ahead)? else { return Ok((nothing, PAGE)) };
         let Some(checkpointer) = self.try_checkpointer() else { return Ok((Outcome::Deferred, 0)) };
         let bits = (position as u32).reverse_bits();
-        let index = bits & ((1_u64 << self.shared.tables.depth()) - 1) as u32;
-        if !self.both_may_be_copied(&checkpointer, index) {
+        let index_now = || bits & ((1_u64 << self.shared.tables.depth()) - 1) as u32;
+        if !self.both_may_be_copied(&checkpointer, index_now()) {
             return Ok((nothing, pages * PAGE));
         }
         let Some(mut state) = self.idle_writer() else { return Ok((Outcome::Deferred, 0)) };
         drop(checkpointer);
+        // The directory may have been halved before the lock was had.
+        let index = index_now();
         self.check_writable()?;
         self.reserve_pages(&state, STEP_PAGES + INNER_CHILDREN as u64)?;
         let counters = &self.shared.upkeep;

@@ -20,6 +20,8 @@ const TRIAL: u32 = 4;
 const GAIN: f64 = 0.05;
 /// Windows during which a change that did not help is not tried again.
 const BARRED: u64 = 60;
+/// A checkpoint this many windows ago may still be why writes wait: its pages are written back for a while.
+const CHECKPOINT_RECENT: u64 = 30;
 /// A miss by this factor is much too bad.
 const FAR: f64 = 4.0;
 /// Windows in a row that must be much too bad for the breaker to open.
@@ -51,6 +53,8 @@ pub(crate) struct Controller {
     trial: Option<Trial>,
     /// Window until which a step of a knob, down or up, is not tried.
     barred: [[u64; 2]; Knob::ALL.len()],
+    /// Last window with a checkpoint in it; 0 before the first.
+    checkpoint_window: u64,
     breaker: Breaker,
     open_until: u64,
     open_windows: u64,
@@ -68,6 +72,7 @@ impl Controller {
             far: 0,
             trial: None,
             barred: [[0; 2]; Knob::ALL.len()],
+            checkpoint_window: 0,
             breaker: Breaker::Closed,
             open_until: 0,
             open_windows: OPEN_WINDOWS,
@@ -83,6 +88,9 @@ impl Controller {
     /// What to do after a window.
     pub(crate) fn decide(&mut self, metrics: &Metrics) -> Decision {
         self.window += 1;
+        if metrics.checkpoint_latency.count() > 0 {
+            self.checkpoint_window = self.window;
+        }
         let miss = self.miss(metrics);
         let trouble = metrics.commits_failed > 0 || metrics.checkpoints_failed > 0;
         let (reason, change) = match (self.breaker, miss) {
@@ -171,7 +179,8 @@ impl Controller {
     fn candidates(&self, metrics: &Metrics) -> Vec<(Knob, bool)> {
         let group_max = u64::from(self.settings.group_writes_max);
         let groups_full = metrics.group_sizes.quantile(0.9) * 8 >= group_max * 7;
-        let checkpoints = metrics.checkpoint_latency.count() > 0;
+        let checkpoints =
+            self.checkpoint_window > 0 && self.window - self.checkpoint_window < CHECKPOINT_RECENT;
         let intervals = metrics.commit_latency.interval.count() > 0;
         let mut order = Vec::new();
         if groups_full {
