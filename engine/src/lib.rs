@@ -4,11 +4,11 @@
 //!
 //! # Reading order
 //!
-//! [`error`], `options`, `values`; [`io`] (every byte passes it), `space` (where pages live), `table` (which page is
+//! [`error`], `options`, `values`, `waiters`; [`io`] (every byte passes it), `space` (where pages live), `table` (which page is
 //! whose), `valueset` (large sets), `wal` (the log), `upkeep` (what is tidied when), `tuning` (which
 //! settings follow the load); `shared` (what readers see), `read`; `writer` (changes to
 //! pages), [`view`] (the file in another format), `checkpoint` (pages to disk), `store` (the parts together); then the public face: `handle`,
-//! `files`, `guard`, `scan`, `transaction`, `bulk`, `maintenance`, `inspect`, `metrics`.
+//! `files`, `group`, `guard`, `scan`, `transaction`, `bulk`, `maintenance`, `inspect`, `metrics`.
 
 #[cfg(not(all(unix, target_pointer_width = "64", target_endian = "little")))]
 compile_error!(
@@ -30,6 +30,7 @@ mod upkeep;
 mod values;
 mod valueset;
 pub mod view;
+mod waiters;
 mod wal;
 mod writer;
 
@@ -44,6 +45,7 @@ mod bulk;
 mod bulk_pages;
 mod bulk_writer;
 mod files;
+mod group;
 mod guard;
 mod handle;
 mod inspect;
@@ -57,12 +59,13 @@ mod verify;
 
 pub use bulk::{BulkLoaded, BulkLoader, BulkProgress};
 pub use files::{Storage, Wal};
+pub use group::{Applied, GroupWrite, WhenDurable};
 pub use guard::{ReadGuard, SetIter};
 pub use handle::{Store, Written};
 pub use inspect::{Entry, Stats};
 pub use maintenance::CompactReport;
 pub use metrics::{CommitLatency, Histogram, Metrics, Operations, Scale};
-pub use scan::{Cursor, Keys, Scan};
+pub use scan::{Cursor, Keys, Scan, ValueScan};
 pub use snapshot::Snapshot;
 pub use transaction::Transaction;
 pub use verify::{Problem, Report};

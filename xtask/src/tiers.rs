@@ -121,9 +121,10 @@ fn rustdoc(tree: &Tree, tally: &mut Tally) -> Result<Outcome, Failure> {
 
 /// What a user builds has default features or fewer; the other steps switch all of them on.
 fn features(tree: &Tree, tally: &mut Tally) -> Result<Outcome, Failure> {
-    const BUILDS: [&[&str]; 4] = [
+    const BUILDS: [&[&str]; 5] = [
         &["--package", "cidstore-core"],
         &["--package", "cidstore-engine"],
+        &["--package", "cidstore-async"],
         &["--package", "cidstore"],
         // The store without the command.
         &["--package", "cidstore", "--no-default-features"],

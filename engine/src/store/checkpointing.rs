@@ -79,7 +79,7 @@ impl Engine {
     fn write_cut_pages(&self, to: &mut Checkpointer, cut: Cut, clean: bool) -> Result<Written> {
         // The log up to the cut must be on disk before a superblock makes recovery begin behind it.
         if let Some(wal) = &self.wal {
-            wal.sync(cut.lsn)?;
+            self.shared.durable_waiters.wake_up_to(wal.sync(cut.lsn)?);
         }
         if let Err(error) = to.reserve(&cut) {
             self.writer().writer.restore_cut(cut);

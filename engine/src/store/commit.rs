@@ -20,7 +20,7 @@ use super::engine::{Engine, Leading, WriterState};
 use crate::error::{Error, Result};
 use crate::options::Durability;
 use crate::table::shadow::ShadowTable;
-use crate::wal::{Appender, Room};
+use crate::wal::{Appender, Room, Wal};
 use crate::writer::apply::{APPLY_AHEAD, Operation};
 
 /// Changed pages, in both pools together, part of which makes a checkpoint due: by default half of them, 1 GiB.
@@ -196,7 +196,7 @@ impl Engine {
     /// Syncs what `Interval` writes have logged, and lets the log say so if no group comes that would: a damaged
     /// record that was acknowledged is told from a torn tail by this.
     pub(crate) fn sync_and_witness(&self) -> Result<()> {
-        self.sync_log()?;
+        self.sync_applied()?;
         let Some(mut state) = self.try_writer() else { return Ok(()) };
         let Some(log) = &mut state.log else { return Ok(()) };
         match log.witness_when_idle() {
@@ -209,7 +209,7 @@ impl Engine {
     }
 
     /// Refuses a batch that the log can never take.
-    fn check_size(&self, write: &Write) -> Result<()> {
+    pub(crate) fn check_size(&self, write: &Write) -> Result<()> {
         let operations_max = self.records_max.saturating_sub(2);
         let operations = write.operations().len() as u64;
         if operations > operations_max {
@@ -226,7 +226,7 @@ impl Engine {
     ) -> Result<Outcome> {
         let group = [(write, durability)];
         let mut outcome = None;
-        drop(self.lead(state, &group, |_, answer| outcome = Some(answer)));
+        drop(self.lead(state, &group, true, |_, answer| outcome = Some(answer)));
         outcome.unwrap_or(Err(Error::Closed))
     }
 
@@ -258,19 +258,21 @@ impl Engine {
         let tickets = self.queue.take(self.tuned.group_writes_max());
         let group: Vec<(&Write, Durability)> =
             tickets.iter().map(|ticket| (&ticket.write, ticket.durability)).collect();
-        drop(self.lead(state, &group, |at, answer| {
+        drop(self.lead(state, &group, true, |at, answer| {
             *lock(&tickets[at].state) = TicketState::Done(answer);
             tickets[at].woken.notify_one();
         }));
     }
 
-    /// Carries out a group of writes; `answer` gets each one's outcome. Gives the lock back held.
-    fn lead<'a>(
+    /// Carries out a group of writes; `answer` gets each one's outcome. Gives the lock back held, and how many were
+    /// answered: all, unless `may_wait` is false and one of them needs a checkpoint first.
+    pub(super) fn lead<'a>(
         &'a self,
         mut state: Leading<'a>,
         group: &[(&Write, Durability)],
+        may_wait: bool,
         mut answer: impl FnMut(usize, Result<Outcome>),
-    ) -> Leading<'a> {
+    ) -> (Leading<'a>, usize) {
         let mut start = 0;
         let mut checkpoints = 0;
         while start < group.len() {
@@ -286,6 +288,7 @@ impl Engine {
                         answer(start + at, outcome);
                     })
                 }
+                Err(NotYet::NeedsCheckpoint(_)) if !may_wait => break,
                 Err(NotYet::NeedsCheckpoint(error)) => {
                     drop(state);
                     let made = self.make_room_by_checkpoint(part);
@@ -305,7 +308,10 @@ impl Engine {
             state.writer.collect(false);
         }
         self.note_due(&state);
-        state
+        self.shared
+            .applied_waiters
+            .wake_up_to(self.shared.counters.applied_lsn.load(Ordering::Acquire));
+        (state, start)
     }
 
     fn end_of_part(&self, group: &[(&Write, Durability)], start: usize) -> usize {
@@ -464,7 +470,6 @@ impl Engine {
             }
         };
         self.shared.events.group_sizes.record(part.len() as u64);
-        let mut last_lsn = 0;
         for (at, ((write, _), lsn)) in part.iter().zip(lsns).enumerate() {
             let mut changed = Ok(0);
             let operations = write.operations();
@@ -486,11 +491,11 @@ impl Engine {
                     (Ok(_), Err(_)) => break,
                 }
             }
-            last_lsn = lsn;
             self.note_applied(write, &changed);
+            // Before the answer: who has it may ask for the write to be synced, or read it from the log.
+            self.shared.counters.applied_lsn.store(lsn, Ordering::Release);
             answer(at, changed.map(|changed| Outcome { changed, lsn }));
         }
-        self.shared.counters.applied_lsn.store(last_lsn, Ordering::Release);
     }
 
     /// Counts a write that was applied, or was not to the end. The caller has the writer lock.
@@ -516,7 +521,7 @@ impl Engine {
         log.flush()?;
         let immediate = part.iter().any(|(_, durability)| *durability == Durability::Immediate);
         if immediate && let Some(wal) = &self.wal {
-            wal.sync(log.last_lsn())?;
+            self.shared.durable_waiters.wake_up_to(wal.sync(log.last_lsn())?);
         }
         Ok(lsns)
     }
@@ -554,9 +559,23 @@ impl Engine {
         self.check_writable()?;
         let Some(wal) = &self.wal else { return Err(Error::ReadOnly) };
         let lsn = self.writer().log.as_ref().map_or(0, Appender::last_lsn);
-        wal.sync(lsn).inspect_err(|error| {
+        self.sync_to(wal, lsn)
+    }
+
+    /// As [`sync_log`](Self::sync_log), for what readers see now, and without the writer lock.
+    pub(crate) fn sync_applied(&self) -> Result<u64> {
+        self.check_writable()?;
+        let Some(wal) = &self.wal else { return Err(Error::ReadOnly) };
+        // Acquire: a number that is seen was stored after its record was brought to the file.
+        self.sync_to(wal, self.shared.counters.applied_lsn.load(Ordering::Acquire))
+    }
+
+    fn sync_to(&self, wal: &Wal, lsn: u64) -> Result<u64> {
+        let durable = wal.sync(lsn).inspect_err(|error| {
             self.shared.mark_failed(error);
-        })
+        })?;
+        self.shared.durable_waiters.wake_up_to(durable);
+        Ok(durable)
     }
 }
 
