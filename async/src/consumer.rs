@@ -139,23 +139,27 @@ impl Work {
 
     /// Answers those whose sync is done, or all if no sync will ever be.
     fn settle(&mut self, outcome: Result<()>) {
-        let mut permits = 0;
-        match outcome {
+        let count = match &outcome {
             Ok(()) => {
                 let durable = self.store.durable_lsn();
-                let due = |unsynced: &Unsynced| unsynced.applied.lsn <= durable;
-                let count = self.unsynced.partition_point(due);
-                for done in self.unsynced.drain(..count) {
-                    permits += done.permits;
-                    // Nobody listens to a call that was dropped.
-                    let _ = done.reply.send(Ok(done.applied));
+                self.unsynced.partition_point(|unsynced| unsynced.applied.lsn <= durable)
+            }
+            Err(_) => self.unsynced.len(),
+        };
+        let due = self.unsynced.range(..count);
+        // Before the answers: who has one finds its permit free.
+        self.requests.permits.add_permits(due.map(|done| done.permits as usize).sum());
+        for done in self.unsynced.drain(..count) {
+            let answer = match &outcome {
+                Ok(()) => Ok(done.applied),
+                Err(Error::OutcomeUnknown { cause }) => {
+                    Err(Error::OutcomeUnknown { cause: cause.clone() })
                 }
-            }
-            Err(error) => {
-                permits = fail(&mut self.unsynced, &error.to_string());
-            }
+                Err(error) => Err(Error::OutcomeUnknown { cause: error.to_string() }),
+            };
+            // Nobody listens to a call that was dropped.
+            let _ = done.reply.send(answer);
         }
-        self.requests.permits.add_permits(permits as usize);
     }
 
     /// Applies a group and answers what needs no sync.
@@ -168,7 +172,12 @@ impl Work {
             let group = group.try_apply(&store);
             if group.is_done() { group } else { self.wait_for(move || group.apply(&store)).await }
         };
-        let mut permits = 0;
+        let answered = group.writes.iter().zip(&group.outcomes).filter(|(request, outcome)| {
+            outcome.is_err() || request.durability != Durability::Immediate
+        });
+        // Before the answers: who has one finds its permit free.
+        let permits = answered.map(|(request, _)| request.permits as usize).sum();
+        self.requests.permits.add_permits(permits);
         let mut sync_within: Option<Duration> = None;
         let mut within = |duration: Duration| {
             sync_within = Some(sync_within.map_or(duration, |sooner| sooner.min(duration)));
@@ -179,19 +188,16 @@ impl Work {
                     within(Duration::ZERO);
                     let WriteRequest { permits, reply, .. } = request;
                     self.unsynced.push_back(Unsynced { applied, permits, reply });
-                    continue;
                 }
                 (outcome, durability) => {
                     if let Durability::Interval(duration) = durability {
                         within(duration);
                     }
-                    permits += request.permits as usize;
                     // Nobody listens to a call that was dropped.
                     let _ = request.reply.send(outcome);
                 }
             }
         }
-        self.requests.permits.add_permits(permits);
         if let Some(duration) = sync_within {
             self.store.request_sync(duration);
         }
@@ -220,19 +226,12 @@ impl Work {
 impl Drop for Work {
     fn drop(&mut self) {
         self.refuse_queued();
-        fail(&mut self.unsynced, "the consumer was dropped before the sync");
+        for lost in self.unsynced.drain(..) {
+            let cause = "the consumer was dropped before the sync".into();
+            // Nobody listens to a call that was dropped.
+            let _ = lost.reply.send(Err(Error::OutcomeUnknown { cause }));
+        }
     }
-}
-
-/// Tells all of them that nothing is known; answers their permits.
-fn fail(unsynced: &mut VecDeque<Unsynced>, cause: &str) -> u32 {
-    let mut permits = 0;
-    for lost in unsynced.drain(..) {
-        permits += lost.permits;
-        // Nobody listens to a call that was dropped.
-        let _ = lost.reply.send(Err(Error::OutcomeUnknown { cause: cause.into() }));
-    }
-    permits
 }
 
 /// The writes up to the first request to close, and that request. What comes after it is refused.

@@ -9,6 +9,11 @@
 
 mod harness;
 
+mod cancel;
 mod close;
+mod faults;
 mod methods;
+mod model;
+mod queue;
 mod runtimes;
+mod streams;
