@@ -13,7 +13,8 @@ mod serve;
 
 #[cfg(feature = "async")]
 pub use cidstore_async::{
-    AsyncWritten, CidStore, CidStoreOptions, Consumer, KeyStream, PairStream, Reads, ValueStream,
+    AsyncWritten, CidStore, CidStoreOptions, Consumer, FeedStream, KeyStream, PairStream, Reads,
+    ValueStream,
 };
 pub use cidstore_core::E;
 pub use cidstore_core::layout;

@@ -25,5 +25,5 @@ mod writes;
 pub use consumer::Consumer;
 pub use options::{CidStoreOptions, Reads};
 pub use store::CidStore;
-pub use stream::{KeyStream, PairStream, ValueStream};
+pub use stream::{FeedStream, KeyStream, PairStream, ValueStream};
 pub use writes::AsyncWritten;

@@ -4,7 +4,7 @@ use cidstore_core::E;
 use cidstore_engine::{Cursor, Entry, Result, Snapshot, Stats, Values};
 
 use crate::store::CidStore;
-use crate::stream::{KeyStream, PairStream, ValueStream};
+use crate::stream::{FeedStream, KeyStream, PairStream, ValueStream};
 
 impl CidStore {
     /// All values of a key; empty if it is not there. Up to four come without allocation.
@@ -137,6 +137,16 @@ impl CidStore {
     /// Weakly consistent: a value that is there all the time comes exactly once.
     pub fn values(&self, key: impl Into<E>) -> ValueStream {
         ValueStream::new(self.store().scan_values(key), self.reads())
+    }
+
+    /// The changes of all writes from this number on, and of those to come: see [`Feed`](cidstore_engine::Feed). The first
+    /// number after which nothing is missed is that of a snapshot plus one. Made on the `blocking` pool.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::subscribe`](cidstore_engine::Store::subscribe).
+    pub async fn subscribe(&self, from_lsn: u64) -> Result<FeedStream> {
+        self.on_pool(move |store| store.subscribe(from_lsn).map(FeedStream::new)).await
     }
 
     /// How many keys there are.

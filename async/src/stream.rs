@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 
 use blocking::Task;
 use cidstore_core::E;
-use cidstore_engine::{Cursor, Keys, Result, Scan, ValueScan};
+use cidstore_engine::{Cursor, Feed, FeedItem, Keys, Result, Scan, ValueScan};
 use futures_core::Stream;
 
 use crate::options::Reads;
@@ -185,5 +185,49 @@ impl PairStream {
     #[must_use]
     pub fn cursor(&self) -> Cursor {
         self.items.place
+    }
+}
+
+/// Items of a feed between two turns of the other tasks.
+const FEED_ITEMS: usize = 1024;
+
+/// The changes of a store. Made by [`CidStore::subscribe`](crate::CidStore::subscribe). Ends after an error; see [`Feed`].
+///
+/// Dropping it gives up its hold on the log.
+#[must_use = "streams do nothing unless polled"]
+#[derive(Debug)]
+pub struct FeedStream {
+    feed: Feed,
+    /// Items since the other tasks had their turn.
+    given: usize,
+}
+
+impl FeedStream {
+    pub(crate) fn new(feed: Feed) -> Self {
+        Self { feed, given: 0 }
+    }
+
+    /// Only what no power cut can take back. The feed then asks for syncs, some milliseconds apart. Otherwise it gives what
+    /// readers see.
+    pub fn durable_only(self) -> Self {
+        Self { feed: self.feed.durable_only(), ..self }
+    }
+}
+
+impl Stream for FeedStream {
+    type Item = Result<FeedItem>;
+
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<FeedItem>>> {
+        if self.given >= FEED_ITEMS {
+            self.given = 0;
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let item = self.feed.poll_next(context);
+        self.given = if item.is_ready() { self.given + 1 } else { 0 };
+        item
     }
 }

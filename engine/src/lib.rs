@@ -8,7 +8,7 @@
 //! whose), `valueset` (large sets), `wal` (the log), `upkeep` (what is tidied when), `tuning` (which
 //! settings follow the load); `shared` (what readers see), `read`; `writer` (changes to
 //! pages), [`view`] (the file in another format), `checkpoint` (pages to disk), `store` (the parts together); then the public face: `handle`,
-//! `files`, `group`, `guard`, `scan`, `transaction`, `bulk`, `maintenance`, `inspect`, `metrics`.
+//! `files`, `group`, `feed`, `guard`, `scan`, `transaction`, `bulk`, `maintenance`, `inspect`, `metrics`.
 
 #[cfg(not(all(unix, target_pointer_width = "64", target_endian = "little")))]
 compile_error!(
@@ -44,6 +44,7 @@ mod backup;
 mod bulk;
 mod bulk_pages;
 mod bulk_writer;
+mod feed;
 mod files;
 mod group;
 mod guard;
@@ -58,6 +59,7 @@ mod tune;
 mod verify;
 
 pub use bulk::{BulkLoaded, BulkLoader, BulkProgress};
+pub use feed::{Change, Feed, FeedItem};
 pub use files::{Storage, Wal};
 pub use group::{Applied, GroupWrite, WhenDurable};
 pub use guard::{ReadGuard, SetIter};

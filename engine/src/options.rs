@@ -54,6 +54,7 @@ pub struct OpenOptions {
     view: Option<Arc<dyn FileView>>,
     maintenance: Option<Maintenance>,
     tuning: Option<Tuning>,
+    feed_bytes: Option<u64>,
 }
 
 impl Default for OpenOptions {
@@ -69,6 +70,7 @@ impl Default for OpenOptions {
             view: default_view(),
             maintenance: None,
             tuning: None,
+            feed_bytes: None,
         }
     }
 }
@@ -151,6 +153,15 @@ impl OpenOptions {
         self
     }
 
+    /// Most bytes of log that are kept for change feeds which are behind. Default: a quarter of `wal_bytes`.
+    ///
+    /// A feed that is further behind, or whose records a write needs the room of, ends with
+    /// [`Error::Lagged`].
+    pub fn feed_retention_bytes(mut self, bytes: u64) -> Self {
+        self.feed_bytes = Some(bytes);
+        self
+    }
+
     /// Checks all options against their ranges.
     pub(crate) fn settings(&self, path: &Path) -> Result<Settings> {
         check("wal_bytes", self.wal_bytes, WAL_BYTES_MIN, WAL_BYTES_MAX)?;
@@ -179,6 +190,7 @@ impl OpenOptions {
             view: self.view.clone(),
             maintenance,
             tuning: self.tuning,
+            feed_bytes: self.feed_bytes.unwrap_or(self.wal_bytes / 4),
         })
     }
 }
@@ -196,6 +208,7 @@ pub(crate) struct Settings {
     pub(crate) view: Option<Arc<dyn FileView>>,
     pub(crate) maintenance: Maintenance,
     pub(crate) tuning: Option<Tuning>,
+    pub(crate) feed_bytes: u64,
 }
 
 fn check(option: &'static str, bytes: u64, min: u64, max: u64) -> Result<()> {

@@ -12,6 +12,7 @@ mod harness;
 mod cancel;
 mod close;
 mod faults;
+mod feed;
 mod methods;
 mod model;
 mod queue;

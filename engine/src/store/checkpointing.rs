@@ -129,7 +129,7 @@ impl Engine {
         state.writer.collect(true);
         state.writer.pages.trim_pools();
         if let Some(log) = &mut state.log {
-            let released = log.release(to.older.wal_offset);
+            let released = log.release_keeping(to.older.wal_offset, self.feeds.slowest());
             debug_assert!(released, "the older superblock's cut lies outside the log");
         }
     }

@@ -13,6 +13,7 @@ use crate::shared::Shared;
 use crate::store::background::Background;
 use crate::store::commit::Queue;
 use crate::store::tuned::Tuned;
+use crate::store::feeds::Feeds;
 use crate::wal::{Appender, Wal};
 use crate::writer::apply::Writer;
 
@@ -38,6 +39,8 @@ pub(crate) struct Engine {
     pub(crate) wal: Option<Arc<Wal>>,
     pub(crate) background: Background,
     pub(crate) tuned: Tuned,
+    /// Who reads the log while it is written.
+    pub(crate) feeds: Feeds,
 }
 
 /// The writer and its log.

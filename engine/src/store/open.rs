@@ -18,6 +18,7 @@ use super::commit::Queue;
 use super::create::temporary_name;
 use super::engine::{Engine, WriterState};
 use super::tuned::Tuned;
+use super::feeds::Feeds;
 use crate::checkpoint::Checkpointer;
 use crate::error::{Error, Result};
 use crate::io::{Disk, DiskFile, LockMode, OpenMode, PathKind};
@@ -318,8 +319,11 @@ fn keep_older(
 
 impl Parts {
     fn into_engine(self, settings: Settings, log: Option<(Appender, Arc<Wal>)>) -> Engine {
-        let (log, wal) = log.unzip();
         let tuning = settings.tuning.unwrap_or_default();
+        let (mut log, wal) = log.unzip();
+        if let Some(log) = &mut log {
+            log.keep_at_most(settings.feed_bytes);
+        }
         Engine {
             records_max: log.as_ref().map_or(0, Appender::records_max),
             shared: self.shared,
@@ -335,6 +339,7 @@ impl Parts {
             wal,
             background: Background::default(),
             tuned: Tuned::new(tuning),
+            feeds: Feeds::default(),
         }
     }
 

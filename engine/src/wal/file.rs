@@ -141,7 +141,7 @@ impl Wal {
     }
 
     /// End of the last whole slot of the file.
-    pub(super) fn end(&self) -> Result<u64> {
+    pub(crate) fn end(&self) -> Result<u64> {
         let length = self.file.len()?;
         Ok(length - length % SLOT)
     }
@@ -230,6 +230,14 @@ impl Wal {
     pub(super) fn set_durable(&self, lsn: u64) {
         // Release: as in `sync`.
         self.durable.fetch_max(lsn, Ordering::Release);
+    }
+
+    /// Reads records that were brought to the file.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub(crate) fn read_at(&self, offset: u64, bytes: &mut [u8]) -> Result<()> {
+        self.file.read_at(offset, bytes)
     }
 
     /// Remembers the first failure and passes the error on.

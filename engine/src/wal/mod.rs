@@ -30,6 +30,7 @@ mod append;
 mod file;
 #[cfg(test)]
 mod model_tests;
+mod places;
 mod ring;
 mod scan;
 #[cfg(test)]
