@@ -187,11 +187,16 @@ fn main() {
     println!("durable inserts, 10,000 tasks: {tasks:.0} a second, {:.2} x", tasks / threads);
     println!("  latency: median {median} us, 99th percentile {high} us, longest {longest} us");
     let (engine, face) = gets(folder);
-    println!("get: engine {engine:.0} ns, CidStore {face:.0} ns, difference {:.0} ns", face - engine);
+    println!(
+        "get: engine {engine:.0} ns, CidStore {face:.0} ns, difference {:.0} ns",
+        face - engine
+    );
     let (waiting, queued) = pending(folder);
     println!("a million pending writes: {waiting:.0} bytes each, {queued:.0} if all are queued");
     let (alone, _) = feed(folder, false);
     let (followed, behind) = feed(folder, true);
-    println!("buffered inserts in batches of 100: {alone:.0} a second, with a feed {followed:.0} until it had all");
+    println!(
+        "buffered inserts in batches of 100: {alone:.0} a second, with a feed {followed:.0} until it had all"
+    );
     println!("  the feed was {behind} changes behind at most");
 }
