@@ -1,6 +1,6 @@
 //! The figures of the asynchronous face, beside the synchronous engine on the same machine in the same minute.
 //!
-//! `cargo run --release -p cidstore-async --example figures [FOLDER]`: stores are made in FOLDER (which should be on a
+//! `cargo run --release -p cidstore-async --example figures [FOLDER [gets]]`: stores are made in FOLDER (which should be on a
 //! disk that syncs), or where the system keeps temporary files. Takes a minute.
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a program that prints figures")]
@@ -175,22 +175,29 @@ fn feed(folder: &Path, subscribed: bool) -> (f64, u64) {
     })
 }
 
+fn print_gets(folder: &Path) {
+    let (engine, face) = gets(folder);
+    let more = face - engine;
+    println!("get: engine {engine:.0} ns, CidStore {face:.0} ns, difference {more:.0} ns");
+}
+
 fn main() {
+    let only_gets = std::env::args_os().nth(2).is_some_and(|part| part == "gets");
     let folder = match std::env::args_os().nth(1) {
         Some(folder) => tempfile::tempdir_in(folder).unwrap(),
         None => tempfile::tempdir().unwrap(),
     };
     let folder = folder.path();
+    if only_gets {
+        print_gets(folder);
+        return;
+    }
     let threads = engine_threads(folder);
     println!("durable inserts, engine, 8 threads: {threads:.0} a second");
     let (tasks, [median, high, longest]) = durable_tasks(folder);
     println!("durable inserts, 10,000 tasks: {tasks:.0} a second, {:.2} x", tasks / threads);
     println!("  latency: median {median} us, 99th percentile {high} us, longest {longest} us");
-    let (engine, face) = gets(folder);
-    println!(
-        "get: engine {engine:.0} ns, CidStore {face:.0} ns, difference {:.0} ns",
-        face - engine
-    );
+    print_gets(folder);
     let (waiting, queued) = pending(folder);
     println!("a million pending writes: {waiting:.0} bytes each, {queued:.0} if all are queued");
     let (alone, _) = feed(folder, false);

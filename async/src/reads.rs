@@ -3,6 +3,7 @@
 use cidstore_core::E;
 use cidstore_engine::{Cursor, Entry, Result, Snapshot, Stats, Values};
 
+use crate::options::Reads;
 use crate::store::CidStore;
 use crate::stream::{FeedStream, KeyStream, PairStream, ValueStream};
 
@@ -15,7 +16,11 @@ impl CidStore {
     #[inline]
     pub async fn get(&self, key: impl Into<E>) -> Result<Values> {
         let key = key.into();
-        self.read(move |store| store.get(key)).await
+        // As `read`, without its future around the answer: it would be moved once more.
+        match self.reads() {
+            Reads::Inline => self.store().get(key),
+            Reads::Pool => Box::pin(self.on_pool(move |store| store.get(key))).await,
+        }
     }
 
     /// The values of each key, in the order of the keys. Faster than one by one: memory is fetched ahead.

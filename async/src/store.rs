@@ -147,7 +147,8 @@ impl CidStore {
     ) -> Result<T> {
         match self.reads {
             Reads::Inline => read(self.store()),
-            Reads::Pool => self.on_pool(read).await,
+            // Boxed, so that the future of a read that needs no pool is small.
+            Reads::Pool => Box::pin(self.on_pool(read)).await,
         }
     }
 
