@@ -4,7 +4,7 @@
 use std::io;
 
 use cidstore_core::E;
-use cidstore_engine::{CompactReport, Error, Report, Result};
+use cidstore_engine::{CompactReport, Decision, Error, Metrics, Report, Result};
 use tokio::sync::mpsc::{Sender, channel};
 
 use crate::store::CidStore;
@@ -69,6 +69,35 @@ impl CidStore {
     pub async fn demote_if_possible(&self, key: impl Into<E>) -> Result<bool> {
         let key = key.into();
         self.on_pool(move |store| store.demote_if_possible(key)).await
+    }
+
+    /// Looks at what happened lately and may change a setting, as [`Store::auto_tune`](cidstore_engine::Store::auto_tune)
+    /// does. Tells what it decided, and why.
+    ///
+    /// # Errors
+    ///
+    /// See [`CidStore`].
+    pub async fn auto_tune(&self, metrics: &Metrics) -> Result<Decision> {
+        let metrics = metrics.clone();
+        self.on_pool(move |store| store.auto_tune(&metrics)).await
+    }
+
+    /// What the store has done so far, for [`auto_tune`](Self::auto_tune) and for differences.
+    ///
+    /// # Errors
+    ///
+    /// See [`CidStore`].
+    pub async fn metrics(&self) -> Result<Metrics> {
+        self.on_pool(|store| Ok(store.metrics())).await
+    }
+
+    /// The metrics as OpenMetrics text, for Prometheus.
+    ///
+    /// # Errors
+    ///
+    /// See [`CidStore`].
+    pub async fn expose_metrics(&self) -> Result<String> {
+        self.on_pool(|store| store.expose_metrics()).await
     }
 
     /// Brings everything written so far to the data file. Happens by itself in the background.

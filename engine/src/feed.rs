@@ -26,7 +26,7 @@ const SYNC_WITHIN: Duration = Duration::from_millis(5);
 /// What happened to the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Change {
+pub enum FeedChange {
     /// A pair was added, or was there already.
     Insert {
         /// The key.
@@ -60,7 +60,7 @@ pub struct FeedItem {
     /// True for the last change of its write.
     pub last: bool,
     /// What happened.
-    pub change: Change,
+    pub change: FeedChange,
 }
 
 /// The changes of a store, in the order in which they were applied. Made by [`Store::subscribe`].
@@ -77,7 +77,7 @@ pub struct Feed {
     lsn: u64,
     offset: u64,
     /// Changes of a batch whose end was not read yet.
-    batch: Option<Vec<Change>>,
+    batch: Option<Vec<FeedChange>>,
     items: VecDeque<FeedItem>,
     piece: Vec<u8>,
     durable_only: bool,
@@ -250,11 +250,11 @@ impl Feed {
     fn take(&mut self, record: &Record) -> Result<()> {
         let (key, value) = (record.key, record.value);
         match record.opcode() {
-            Some(Opcode::Insert) => self.change(record.lsn, Change::Insert { key, value }),
+            Some(Opcode::Insert) => self.change(record.lsn, FeedChange::Insert { key, value }),
             Some(Opcode::DeleteValue) => {
-                self.change(record.lsn, Change::DeleteValue { key, value })
+                self.change(record.lsn, FeedChange::DeleteValue { key, value })
             }
-            Some(Opcode::DeleteKey) => self.change(record.lsn, Change::Delete { key }),
+            Some(Opcode::DeleteKey) => self.change(record.lsn, FeedChange::Delete { key }),
             Some(Opcode::Begin) => self.batch = Some(Vec::new()),
             Some(Opcode::Commit) => {
                 let changes = self.batch.take().ok_or_else(|| self.not_expected("no begin"))?;
@@ -264,14 +264,14 @@ impl Feed {
                 }
             }
             Some(Opcode::Sync) if self.engine.feeds.is_load(record.lsn) => {
-                self.give(FeedItem { lsn: record.lsn, last: true, change: Change::BulkLoaded });
+                self.give(FeedItem { lsn: record.lsn, last: true, change: FeedChange::BulkLoaded });
             }
             _ => {}
         }
         Ok(())
     }
 
-    fn change(&mut self, lsn: u64, change: Change) {
+    fn change(&mut self, lsn: u64, change: FeedChange) {
         match &mut self.batch {
             Some(batch) => batch.push(change),
             None => self.give(FeedItem { lsn, last: true, change }),

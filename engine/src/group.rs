@@ -176,7 +176,7 @@ impl WhenDurable {
             return Poll::Ready(Ok(()));
         }
         if let Some(cause) = shared.failure() {
-            return Poll::Ready(Err(Error::OutcomeUnknown { cause: cause.into() }));
+            return Poll::Ready(Err(Error::OutcomeUnknown { cause }));
         }
         // While a store is being closed its last sync is still to come.
         if shared.has_ended() { Poll::Ready(Err(Error::Closed)) } else { Poll::Pending }

@@ -59,7 +59,7 @@ mod tune;
 mod verify;
 
 pub use bulk::{BulkLoaded, BulkLoader, BulkProgress};
-pub use feed::{Change, Feed, FeedItem};
+pub use feed::{Feed, FeedChange, FeedItem};
 pub use files::{Storage, Wal};
 pub use group::{Applied, GroupWrite, WhenDurable};
 pub use guard::{ReadGuard, SetIter};

@@ -153,11 +153,6 @@ impl Shared {
         cause.clone()
     }
 
-    /// The first failure, if there was one.
-    pub(crate) fn failure(&self) -> Option<&str> {
-        self.failure.get().map(String::as_str)
-    }
-
     /// True after [`mark_failed`](Self::mark_failed).
     pub(crate) fn has_failed(&self) -> bool {
         self.failure.get().is_some()

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use cidstore_async::{CidStore, FeedStream};
 use cidstore_core::E;
-use cidstore_engine::{Change, Durability, Error, FeedItem, OpenOptions, Store};
+use cidstore_engine::{Durability, Error, FeedChange, FeedItem, OpenOptions, Store};
 use cidstore_testkit::Scratch;
 use cidstore_testkit::random::Random;
 use futures_core::Stream;
@@ -39,11 +39,11 @@ async fn ready(feed: &mut FeedStream) -> Vec<FeedItem> {
     items
 }
 
-fn apply(content: &mut BTreeSet<(E, E)>, change: Change) {
+fn apply(content: &mut BTreeSet<(E, E)>, change: FeedChange) {
     match change {
-        Change::Insert { key, value } => drop(content.insert((key, value))),
-        Change::DeleteValue { key, value } => drop(content.remove(&(key, value))),
-        Change::Delete { key } => content.retain(|&(other, _)| other != key),
+        FeedChange::Insert { key, value } => drop(content.insert((key, value))),
+        FeedChange::DeleteValue { key, value } => drop(content.remove(&(key, value))),
+        FeedChange::Delete { key } => content.retain(|&(other, _)| other != key),
         other => panic!("{other:?}"),
     }
 }
@@ -74,11 +74,11 @@ fn every_change_comes_once_and_in_order() {
         let changes: Vec<_> = items.iter().map(|item| item.change).collect();
         let (key, value) = (e(1), e(10));
         let expected = [
-            Change::Insert { key, value },
-            Change::DeleteValue { key, value },
-            Change::Delete { key: e(2) },
-            Change::Insert { key: e(3), value: e(1) },
-            Change::Insert { key: e(3), value: e(2) },
+            FeedChange::Insert { key, value },
+            FeedChange::DeleteValue { key, value },
+            FeedChange::Delete { key: e(2) },
+            FeedChange::Insert { key: e(3), value: e(1) },
+            FeedChange::Insert { key: e(3), value: e(2) },
         ];
         assert_eq!(changes, expected);
         assert_eq!(items[0].lsn, first.lsn);
@@ -109,7 +109,7 @@ fn a_waiting_feed_is_woken() {
         let task = smol::spawn(async move {
             let mut sum = 0;
             for _ in 0..500 {
-                if let Change::Insert { value, .. } = next(&mut feed).await.unwrap().change {
+                if let FeedChange::Insert { value, .. } = next(&mut feed).await.unwrap().change {
                     sum += value.low;
                 }
             }
@@ -133,7 +133,7 @@ fn durable_only_gives_what_is_on_disk_and_asks_for_it() {
         }
         for n in 0..20 {
             let item = next(&mut feed).await.unwrap();
-            assert_eq!(item.change, Change::Insert { key: e(n), value: e(n) });
+            assert_eq!(item.change, FeedChange::Insert { key: e(n), value: e(n) });
             assert!(store.durable_lsn() >= item.lsn);
         }
         assert!(ready(&mut feed).await.is_empty());
@@ -248,7 +248,7 @@ fn a_bulk_load_comes_as_such_in_its_place() {
             let items = ready(&mut feed).await;
             let numbers: Vec<_> = items.iter().map(|item| item.lsn).collect();
             assert_eq!(numbers, [before.lsn, loaded.lsn, after.lsn]);
-            assert_eq!(items[1].change, Change::BulkLoaded);
+            assert_eq!(items[1].change, FeedChange::BulkLoaded);
         }
         store.close().await.unwrap();
         assert_eq!(Store::open(scratch.data()).unwrap().len(), 500);

@@ -297,6 +297,33 @@ fn demote_if_possible_brings_four_values_back() {
 }
 
 #[test]
+fn auto_tune_decides_and_changes_no_answer() {
+    run(async {
+        let (_scratch, store) = fresh().await;
+        for n in 0..200 {
+            store.insert(n, n).await.unwrap();
+        }
+        let metrics = store.metrics().await.unwrap();
+        let decision = store.auto_tune(&metrics).await.unwrap();
+        assert!(!decision.to_string().is_empty(), "it gives its reason");
+        assert_eq!(store.value_len(), 200);
+        store.close().await.unwrap();
+        assert!(store.auto_tune(&metrics).await.is_err());
+    });
+}
+
+#[test]
+fn expose_metrics_is_text_for_prometheus() {
+    run(async {
+        let (_scratch, store) = fresh().await;
+        store.insert(1, 1).await.unwrap();
+        let text = store.expose_metrics().await.unwrap();
+        assert!(text.lines().any(|line| line.starts_with("# TYPE cidstore_")), "{text}");
+        assert!(text.trim_end().ends_with("# EOF"), "{text}");
+    });
+}
+
+#[test]
 fn debug_dump_tells_every_bucket_and_the_writers_error() {
     struct Full;
     impl std::io::Write for Full {

@@ -12,8 +12,8 @@ use crate::options::Settings;
 use crate::shared::Shared;
 use crate::store::background::Background;
 use crate::store::commit::Queue;
-use crate::store::tuned::Tuned;
 use crate::store::feeds::Feeds;
+use crate::store::tuned::Tuned;
 use crate::wal::{Appender, Wal};
 use crate::writer::apply::Writer;
 
