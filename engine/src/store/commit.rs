@@ -562,15 +562,7 @@ impl Engine {
         self.sync_to(wal, lsn)
     }
 
-    /// As [`sync_log`](Self::sync_log), for what readers see now, and without the writer lock.
-    pub(crate) fn sync_applied(&self) -> Result<u64> {
-        self.check_writable()?;
-        let Some(wal) = &self.wal else { return Err(Error::ReadOnly) };
-        // Acquire: a number that is seen was stored after its record was brought to the file.
-        self.sync_to(wal, self.shared.counters.applied_lsn.load(Ordering::Acquire))
-    }
-
-    fn sync_to(&self, wal: &Wal, lsn: u64) -> Result<u64> {
+    pub(super) fn sync_to(&self, wal: &Wal, lsn: u64) -> Result<u64> {
         let durable = wal.sync(lsn).inspect_err(|error| {
             self.shared.mark_failed(error);
         })?;
