@@ -2,7 +2,8 @@
 //!
 //! # Where to start
 //!
-//! [`Store`] is the whole synchronous face: open one, then insert, get, scan. [`E`] is what keys and
+//! [`Store`] is the whole synchronous face: open one, then insert, get, scan. `CidStore` (feature `async`, on by
+//! default) is the same for programs that run tasks. [`E`] is what keys and
 //! values are. [`Error`] names what can go wrong. The module [`layout`] has the bytes of a page, for
 //! those who want to look into a file.
 #![deny(unsafe_code)]
@@ -10,6 +11,11 @@
 #[cfg(feature = "serve")]
 mod serve;
 
+#[cfg(feature = "async")]
+pub use cidstore_async::{
+    AsyncWritten, CidStore, CidStoreOptions, Consumer, FeedStream, KeyStream, PairStream, Reads,
+    ValueStream,
+};
 pub use cidstore_core::E;
 pub use cidstore_core::hash::HashSeed;
 pub use cidstore_core::layout;

@@ -178,6 +178,7 @@ impl BulkLoader<'_> {
         engine.checkpoint_with(&mut checkpointer, false)?;
         let mut state = engine.writer();
         engine.check_writable()?;
+        let lsn = engine.number_of_load(&mut state)?;
         let counters = &engine.shared.counters;
         let before = counters.values.load(Ordering::Relaxed);
         let mut done = 0;
@@ -190,7 +191,7 @@ impl BulkLoader<'_> {
         } else {
             bulk_pages::load_into(engine, &mut state, self.parts, &mut step)
         };
-        let written = loaded.and_then(|()| engine.publish_bulk(state, &mut checkpointer));
+        let written = loaded.and_then(|()| engine.publish_bulk(state, lsn, &mut checkpointer));
         match written {
             Ok(()) => {
                 // The checkpointer's lock is held: bulk loads come one at a time.
@@ -199,7 +200,7 @@ impl BulkLoader<'_> {
                 Ok(BulkLoaded {
                     pairs,
                     new_pairs: counters.values.load(Ordering::Relaxed) - before,
-                    lsn: counters.applied_lsn.load(Ordering::Relaxed),
+                    lsn,
                 })
             }
             Err(bulk_pages::LoadError::Refused(error)) => Err(error),

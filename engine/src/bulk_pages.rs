@@ -248,14 +248,36 @@ pub(crate) fn load_into(
 }
 
 impl Engine {
+    /// A number for a load, before anything of it is done: a record that says nothing has it in the log.
+    pub(crate) fn number_of_load(&self, state: &mut WriterState) -> Result<u64, Error> {
+        let Some(log) = &mut state.log else { return Err(Error::ReadOnly) };
+        let marked = log.mark().inspect_err(|error| {
+            if !matches!(error, Error::NoSpace { .. }) {
+                self.shared.mark_failed(error);
+            }
+        })?;
+        marked.ok_or_else(|| {
+            let detail = "the log is full until a checkpoint finds space".into();
+            Error::NoSpace { path: self.settings.wal_path.clone(), detail }
+        })
+    }
+
     /// Makes a load durable: a checkpoint whose cut is made under the lock that the load held all the time.
     pub(crate) fn publish_bulk(
         &self,
         mut state: Leading<'_>,
+        lsn: u64,
         checkpointer: &mut Checkpointer,
     ) -> Result<(), LoadError> {
+        // Before the number is seen: feeds stop in front of it until the load is in the file.
+        self.feeds.begin_load(lsn);
+        self.shared.counters.applied_lsn.store(lsn, Ordering::Release);
         let cut = self.cut_under_lock(&mut state)?;
         drop(state);
-        self.write_cut(checkpointer, cut, false).map_err(LoadError::HalfWay)
+        self.write_cut(checkpointer, cut, false).map_err(LoadError::HalfWay)?;
+        self.feeds.publish_load();
+        self.shared.applied_waiters.wake_all();
+        self.shared.durable_waiters.wake_all();
+        Ok(())
     }
 }

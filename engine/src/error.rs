@@ -101,6 +101,16 @@ pub enum Error {
         /// What is wrong with the value, and the range.
         detail: String,
     },
+    /// A change feed asks for records of the log that were given up: it began too late, or fell behind.
+    #[error(
+        "the log begins at {oldest}, the change feed is at {from}; take a snapshot and subscribe from its number"
+    )]
+    Lagged {
+        /// The first number that the feed has not given.
+        from: u64,
+        /// The oldest number that the log has.
+        oldest: u64,
+    },
     /// A batch needs more log than the ring can ever give it. Nothing was written.
     #[error(
         "batch of {operations} operations is too large: the log of this store takes {operations_max}"

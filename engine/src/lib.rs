@@ -4,12 +4,12 @@
 //!
 //! # Reading order
 //!
-//! [`error`], `options`, `values`; `sync` (atomics and locks, or a model checker's); [`io`]
+//! [`error`], `options`, `values`, `waiters`; `sync` (atomics and locks, or a model checker's); [`io`]
 //! (every byte passes it), `space` (where pages live), `table` (which page is
 //! whose), `valueset` (large sets), `wal` (the log), `upkeep` (what is tidied when), `tuning` (which
 //! settings follow the load); `shared` (what readers see), `read`; `writer` (changes to
 //! pages), [`view`] (the file in another format), `checkpoint` (pages to disk), `store` (the parts together); then the public face: `handle`,
-//! `files`, `guard`, `scan`, `buckets`, `transaction`, `bulk`, `maintenance`, `inspect`, `metrics`.
+//! `files`, `group`, `feed`, `guard`, `scan`, `buckets`, `transaction`, `bulk`, `maintenance`, `inspect`, `metrics`.
 
 #[cfg(not(all(unix, target_pointer_width = "64", target_endian = "little")))]
 compile_error!(
@@ -32,6 +32,7 @@ mod upkeep;
 mod values;
 mod valueset;
 pub mod view;
+mod waiters;
 mod wal;
 mod writer;
 
@@ -46,7 +47,9 @@ mod buckets;
 mod bulk;
 mod bulk_pages;
 mod bulk_writer;
+mod feed;
 mod files;
+mod group;
 mod guard;
 mod handle;
 mod inspect;
@@ -62,13 +65,15 @@ mod tune;
 mod verify;
 
 pub use bulk::{BulkLoaded, BulkLoader, BulkProgress};
+pub use feed::{Feed, FeedChange, FeedItem};
 pub use files::{Storage, Wal};
+pub use group::{Applied, GroupWrite, WhenDurable};
 pub use guard::{ReadGuard, SetIter};
 pub use handle::{Store, Written};
 pub use inspect::{Entry, Stats};
 pub use maintenance::CompactReport;
 pub use metrics::{CommitLatency, Histogram, Metrics, Operations, Scale};
-pub use scan::{Cursor, Keys, Scan};
+pub use scan::{Cursor, Keys, Scan, ValueScan};
 pub use snapshot::Snapshot;
 pub use transaction::Transaction;
 pub use verify::{Problem, Report};

@@ -57,6 +57,7 @@ pub struct OpenOptions {
     maintenance: Option<Maintenance>,
     tuning: Option<Tuning>,
     hash_seed: Option<HashSeed>,
+    feed_bytes: Option<u64>,
 }
 
 impl Default for OpenOptions {
@@ -74,6 +75,7 @@ impl Default for OpenOptions {
             maintenance: None,
             tuning: None,
             hash_seed: None,
+            feed_bytes: None,
         }
     }
 }
@@ -165,6 +167,15 @@ impl OpenOptions {
         self
     }
 
+    /// Most bytes of log that are kept for change feeds which are behind. Default: a quarter of `wal_bytes`.
+    ///
+    /// A feed that is further behind, or whose records a write needs the room of, ends with
+    /// [`Error::Lagged`].
+    pub fn feed_retention_bytes(mut self, bytes: u64) -> Self {
+        self.feed_bytes = Some(bytes);
+        self
+    }
+
     /// Checks all options against their ranges.
     pub(crate) fn settings(&self, path: &Path) -> Result<Settings> {
         check("wal_bytes", self.wal_bytes, WAL_BYTES_MIN, WAL_BYTES_MAX)?;
@@ -195,6 +206,7 @@ impl OpenOptions {
             maintenance,
             tuning: self.tuning,
             hash_seed: self.hash_seed,
+            feed_bytes: self.feed_bytes.unwrap_or(self.wal_bytes / 4),
         })
     }
 }
@@ -214,6 +226,7 @@ pub(crate) struct Settings {
     pub(crate) maintenance: Maintenance,
     pub(crate) tuning: Option<Tuning>,
     pub(crate) hash_seed: Option<HashSeed>,
+    pub(crate) feed_bytes: u64,
 }
 
 fn check(option: &'static str, bytes: u64, min: u64, max: u64) -> Result<()> {

@@ -212,6 +212,21 @@ impl Iterator for Scan {
 
 impl FusedIterator for Scan {}
 
+/// The values of one key, a leaf at a time. Made by [`Store::scan_values`]; as [`Scan`] otherwise.
+pub struct ValueScan {
+    scan: Scan,
+}
+
+impl Iterator for ValueScan {
+    type Item = Result<E>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.scan.next().map(|step| step.map(|(_, value)| value))
+    }
+}
+
+impl FusedIterator for ValueScan {}
+
 /// All keys. Made by [`Store::keys`]; as [`Scan`] otherwise.
 pub struct Keys {
     walk: Walk,
@@ -256,6 +271,15 @@ impl Store {
     #[must_use]
     pub fn scan(&self, from: Cursor) -> Scan {
         Scan::new(Source::Live(self.clone()), from)
+    }
+
+    /// The values of a key, read a leaf at a time under pins of their own: sets of any size in bounded memory, for as
+    /// long as it takes. Nothing for a key that is not there. See [`Scan`].
+    #[must_use]
+    pub fn scan_values(&self, key: impl Into<E>) -> ValueScan {
+        let mut scan = self.scan(Cursor(END));
+        scan.walk.found.push_back(Found::Set(key.into(), E::ZERO));
+        ValueScan { scan }
     }
 
     /// All keys, in no order that means something. See [`Scan`].

@@ -21,9 +21,12 @@ use crate::table::slots::SlotArray;
 use crate::table::{FrozenTables, LiveTables};
 use crate::upkeep::{Activity, UpkeepCounters};
 use crate::valueset::SetView;
+use crate::waiters::Waiters;
 
 const OPEN: u8 = 0;
 const CLOSED: u8 = 1;
+/// Closed, and nothing of the store runs any more.
+const ENDED: u8 = 2;
 
 /// Everything that outlives a single operation and needs no lock to read.
 pub(crate) struct Shared {
@@ -45,6 +48,10 @@ pub(crate) struct Shared {
     pub(crate) upkeep: UpkeepCounters,
     /// Reads, if they are counted.
     pub(crate) reads: Option<ReadCounts>,
+    /// Who waits for a write to be durable.
+    pub(crate) durable_waiters: Waiters,
+    /// Who waits for a write to be visible.
+    pub(crate) applied_waiters: Waiters,
     state: AtomicU8,
     failure: OnceLock<String>,
 }
@@ -83,6 +90,8 @@ impl Shared {
             activity: Activity::default(),
             upkeep: UpkeepCounters::default(),
             reads: None,
+            durable_waiters: Waiters::default(),
+            applied_waiters: Waiters::default(),
             state: AtomicU8::new(OPEN),
             failure: OnceLock::new(),
         }
@@ -123,14 +132,36 @@ impl Shared {
         self.state.swap(CLOSED, Ordering::AcqRel) == OPEN
     }
 
+    /// Notes that closing is done, the last sync included.
+    pub(crate) fn mark_ended(&self) {
+        // Release: who sees it sees what the last sync made durable.
+        self.state.store(ENDED, Ordering::Release);
+        self.wake_waiters();
+    }
+
+    /// True after [`mark_ended`](Self::mark_ended).
+    pub(crate) fn has_ended(&self) -> bool {
+        self.state.load(Ordering::Acquire) == ENDED
+    }
+
+    /// Wakes every task that waits for a write: no number will come any more.
+    fn wake_waiters(&self) {
+        self.durable_waiters.wake_all();
+        self.applied_waiters.wake_all();
+    }
+
     /// Refuses writes for ever: a write or sync has failed, and what is on disk is unknown.
     pub(crate) fn mark_failed(&self, cause: &Error) -> String {
-        self.failure
-            .get_or_init(|| {
-                tracing::error!(path = %self.path.display(), %cause, "the store has failed");
-                cause.to_string()
-            })
-            .clone()
+        let mut is_first = false;
+        let cause = self.failure.get_or_init(|| {
+            tracing::error!(path = %self.path.display(), %cause, "the store has failed");
+            is_first = true;
+            cause.to_string()
+        });
+        if is_first {
+            self.wake_waiters();
+        }
+        cause.clone()
     }
 
     /// True after [`mark_failed`](Self::mark_failed).

@@ -147,10 +147,11 @@ fn rustdoc(tree: &Tree, tally: &mut Tally) -> Result<Outcome, Failure> {
 
 /// What a user builds has default features or fewer; the other steps switch all of them on.
 fn features(tree: &Tree, tally: &mut Tally) -> Result<Outcome, Failure> {
-    const BUILDS: [&[&str]; 5] = [
+    const BUILDS: [&[&str]; 6] = [
         &["--package", "cidstore-core"],
         &["--package", "cidstore-engine"],
         &["--package", "cidstore-engine", "--features", "hdf5"],
+        &["--package", "cidstore-async"],
         &["--package", "cidstore"],
         // The store without the command.
         &["--package", "cidstore", "--no-default-features"],

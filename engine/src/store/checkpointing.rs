@@ -79,7 +79,7 @@ impl Engine {
     fn write_cut_pages(&self, to: &mut Checkpointer, cut: Cut, clean: bool) -> Result<Written> {
         // The log up to the cut must be on disk before a superblock makes recovery begin behind it.
         if let Some(wal) = &self.wal {
-            wal.sync(cut.lsn)?;
+            self.shared.durable_waiters.wake_up_to(wal.sync(cut.lsn)?);
         }
         if let Err(error) = to.reserve(&cut) {
             self.writer().writer.restore_cut(cut);
@@ -129,7 +129,7 @@ impl Engine {
         state.writer.collect(true);
         state.writer.pages.trim_pools();
         if let Some(log) = &mut state.log {
-            let released = log.release(to.older.wal_offset);
+            let released = log.release_keeping(to.older.wal_offset, self.feeds.slowest());
             debug_assert!(released, "the older superblock's cut lies outside the log");
         }
     }

@@ -38,6 +38,7 @@ impl Engine {
         } else {
             self.shrink_and_mark_clean(&mut checkpointer)
         };
+        self.shared.mark_ended();
         self.shared.file.unlock();
         closed
     }

@@ -15,7 +15,7 @@ use super::turns;
 use crate::error::{Error, Result};
 use crate::options::Durability;
 use crate::table::shadow::ShadowTable;
-use crate::wal::{Appender, Room};
+use crate::wal::{Appender, Room, Wal};
 use crate::writer::apply::{APPLY_AHEAD, Operation};
 
 /// Changed pages, in both pools together, part of which makes a checkpoint due: by default half of them, 1 GiB.
@@ -149,7 +149,7 @@ impl Engine {
     /// Syncs what `Interval` writes have logged, and lets the log say so if no group comes that would: a damaged
     /// record that was acknowledged is told from a torn tail by this.
     pub(crate) fn sync_and_witness(&self) -> Result<()> {
-        self.sync_log()?;
+        self.sync_applied()?;
         let Some(mut state) = self.try_writer() else { return Ok(()) };
         let Some(log) = &mut state.log else { return Ok(()) };
         match log.witness_when_idle() {
@@ -162,7 +162,7 @@ impl Engine {
     }
 
     /// Refuses a batch that the log can never take.
-    fn check_size(&self, write: &Write) -> Result<()> {
+    pub(crate) fn check_size(&self, write: &Write) -> Result<()> {
         let operations_max = self.records_max.saturating_sub(2);
         let operations = write.operations().len() as u64;
         if operations > operations_max {
@@ -179,7 +179,7 @@ impl Engine {
     ) -> Result<Outcome> {
         let group = [(write, durability)];
         let mut outcome = None;
-        drop(self.lead(state, &group, |_, answer| outcome = Some(answer)));
+        drop(self.lead(state, &group, true, |_, answer| outcome = Some(answer)));
         outcome.unwrap_or(Err(Error::Closed))
     }
 
@@ -187,16 +187,18 @@ impl Engine {
     fn lead_group<'a>(&'a self, state: Leading<'a>, group: &turns::Group<Request, Answer>) {
         let writes: Vec<(&Write, Durability)> =
             group.writes().map(|(write, durability)| (write, *durability)).collect();
-        drop(self.lead(state, &writes, |at, answer| group.answer(at, answer)));
+        drop(self.lead(state, &writes, true, |at, answer| group.answer(at, answer)));
     }
 
-    /// Carries out a group of writes; `answer` gets each one's outcome. Gives the lock back held.
-    fn lead<'a>(
+    /// Carries out a group of writes; `answer` gets each one's outcome. Gives the lock back held, and how many were
+    /// answered: all, unless `may_wait` is false and one of them needs a checkpoint first.
+    pub(super) fn lead<'a>(
         &'a self,
         mut state: Leading<'a>,
         group: &[(&Write, Durability)],
+        may_wait: bool,
         mut answer: impl FnMut(usize, Result<Outcome>),
-    ) -> Leading<'a> {
+    ) -> (Leading<'a>, usize) {
         let mut start = 0;
         let mut checkpoints = 0;
         while start < group.len() {
@@ -212,6 +214,7 @@ impl Engine {
                         answer(start + at, outcome);
                     })
                 }
+                Err(NotYet::NeedsCheckpoint(_)) if !may_wait => break,
                 Err(NotYet::NeedsCheckpoint(error)) => {
                     drop(state);
                     let made = self.make_room_by_checkpoint(part);
@@ -231,7 +234,10 @@ impl Engine {
             state.writer.collect(false);
         }
         self.note_due(&state);
-        state
+        self.shared
+            .applied_waiters
+            .wake_up_to(self.shared.counters.applied_lsn.load(Ordering::Acquire));
+        (state, start)
     }
 
     fn end_of_part(&self, group: &[(&Write, Durability)], start: usize) -> usize {
@@ -390,7 +396,6 @@ impl Engine {
             }
         };
         self.shared.events.group_sizes.record(part.len() as u64);
-        let mut last_lsn = 0;
         for (at, ((write, _), lsn)) in part.iter().zip(lsns).enumerate() {
             let mut changed = Ok(0);
             let operations = write.operations();
@@ -412,11 +417,11 @@ impl Engine {
                     (Ok(_), Err(_)) => break,
                 }
             }
-            last_lsn = lsn;
             self.note_applied(write, &changed);
+            // Before the answer: who has it may ask for the write to be synced, or read it from the log.
+            self.shared.counters.applied_lsn.store(lsn, Ordering::Release);
             answer(at, changed.map(|changed| Outcome { changed, lsn }));
         }
-        self.shared.counters.applied_lsn.store(last_lsn, Ordering::Release);
     }
 
     /// Counts a write that was applied, or was not to the end. The caller has the writer lock.
@@ -442,7 +447,7 @@ impl Engine {
         log.flush()?;
         let immediate = part.iter().any(|(_, durability)| *durability == Durability::Immediate);
         if immediate && let Some(wal) = &self.wal {
-            wal.sync(log.last_lsn())?;
+            self.shared.durable_waiters.wake_up_to(wal.sync(log.last_lsn())?);
         }
         Ok(lsns)
     }
@@ -480,9 +485,15 @@ impl Engine {
         self.check_writable()?;
         let Some(wal) = &self.wal else { return Err(Error::ReadOnly) };
         let lsn = self.writer().log.as_ref().map_or(0, Appender::last_lsn);
-        wal.sync(lsn).inspect_err(|error| {
+        self.sync_to(wal, lsn)
+    }
+
+    pub(super) fn sync_to(&self, wal: &Wal, lsn: u64) -> Result<u64> {
+        let durable = wal.sync(lsn).inspect_err(|error| {
             self.shared.mark_failed(error);
-        })
+        })?;
+        self.shared.durable_waiters.wake_up_to(durable);
+        Ok(durable)
     }
 }
 

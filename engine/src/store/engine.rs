@@ -10,6 +10,7 @@ use crate::options::Settings;
 use crate::shared::Shared;
 use crate::store::background::Background;
 use crate::store::commit::{Answer, Request};
+use crate::store::feeds::Feeds;
 use crate::store::tuned::Tuned;
 use crate::store::turns::{self, Turns};
 use crate::wal::{Appender, Wal};
@@ -30,6 +31,8 @@ pub(crate) struct Engine {
     pub(crate) wal: Option<Arc<Wal>>,
     pub(crate) background: Background,
     pub(crate) tuned: Tuned,
+    /// Who reads the log while it is written.
+    pub(crate) feeds: Feeds,
 }
 
 /// The writer and its log.

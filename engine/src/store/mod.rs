@@ -1,7 +1,8 @@
 //! The store: parts put together, operations from the first call to the answer.
 //!
 //! In reading order: [`turns`] says which thread leads, [`engine`] holds the parts, [`commit`] lets many threads write
-//! through one leader, [`checkpointing`] runs checkpoints beside them, [`background`] is the store's own threads, [`open`]
+//! through one leader, `group` takes what others have gathered, [`feeds`] knows who reads the log, [`checkpointing`] runs
+//! checkpoints beside them, [`background`] is the store's own threads, [`open`]
 //! creates, opens and recovers, [`tidying`] has the pieces of maintenance, [`upkeep`] takes them bit by bit.
 
 pub(crate) mod background;
@@ -10,6 +11,8 @@ pub(crate) mod closing;
 pub(crate) mod commit;
 pub(crate) mod create;
 pub(crate) mod engine;
+pub(crate) mod feeds;
+mod group;
 pub(crate) mod open;
 pub(crate) mod scrubbing;
 pub(crate) mod shrinking;

@@ -16,6 +16,7 @@ use cidstore_core::layout::table::{Space, TableKind};
 use super::background::Background;
 use super::create::temporary_name;
 use super::engine::{Engine, WriterState};
+use super::feeds::Feeds;
 use super::tuned::Tuned;
 use super::turns::Turns;
 use crate::checkpoint::Checkpointer;
@@ -320,8 +321,11 @@ fn keep_older(
 
 impl Parts {
     fn into_engine(self, settings: Settings, log: Option<(Appender, Arc<Wal>)>) -> Engine {
-        let (log, wal) = log.unzip();
         let tuning = settings.tuning.unwrap_or_default();
+        let (mut log, wal) = log.unzip();
+        if let Some(log) = &mut log {
+            log.keep_at_most(settings.feed_bytes);
+        }
         Engine {
             records_max: log.as_ref().map_or(0, Appender::records_max),
             shared: self.shared,
@@ -335,6 +339,7 @@ impl Parts {
             wal,
             background: Background::default(),
             tuned: Tuned::new(tuning),
+            feeds: Feeds::default(),
         }
     }
 

@@ -11,7 +11,8 @@ use cidstore_core::layout::record::{HybridTime, Opcode, RECORD_BYTES, Record};
 use zerocopy::IntoBytes;
 
 use super::file::Wal;
-use super::ring::{Plan, Ring};
+use super::places::{LogPlace, Places};
+use super::ring::{Plan, Ring, SLOT};
 use super::scan::{ScanEnd, ScanStart};
 use crate::error::{Error, Result};
 use crate::io::{Disk, FileMap, io_error};
@@ -58,6 +59,12 @@ pub(crate) struct Appender {
     growing: Option<u64>,
     /// There was no space when that was last tried.
     growth_refused: bool,
+    /// Where readers of the log can begin.
+    places: Places,
+    /// Records before this offset are kept for readers only, and given up when a write needs their room.
+    kept: Option<u64>,
+    /// So many bytes of records are kept for readers at most.
+    keep_bytes_max: u64,
 }
 
 /// A growth of the log that is not under the writer lock.
@@ -123,7 +130,9 @@ impl Appender {
         wal.erase(&found.beyond)?;
         let (head, next_lsn) = found.resume;
         let ring = Ring::resumed(wal.end()?, wal.end_max, start.offset, head);
-        Self::on(wal, disk, ring, (start.salt, next_lsn, found.time))
+        let mut appender = Self::on(wal, disk, ring, (start.salt, next_lsn, found.time))?;
+        appender.places = Places::new(LogPlace { lsn: start.lsn, offset: start.offset });
+        Ok(appender)
     }
 
     /// The log in this state; all before the next LSN is durable.
@@ -138,6 +147,9 @@ impl Appender {
         let done = next_lsn.saturating_sub(1);
         wal.set_durable(done);
         Ok(Self {
+            places: Places::new(LogPlace { lsn: next_lsn, offset: ring.head() }),
+            kept: None,
+            keep_bytes_max: 0,
             ring,
             wal,
             disk,
@@ -176,6 +188,7 @@ impl Appender {
         let room = self.make_room(records + 1)?;
         if room == Room::Granted {
             self.granted = records + 1;
+            self.places.note(LogPlace { lsn: self.next_lsn, offset: self.ring.head() });
             // One look at the clock for a whole group.
             self.group_nanos = self.disk.now_nanos();
             self.witness()?;
@@ -194,7 +207,13 @@ impl Appender {
                 Err(error) => return Err(error),
             }
         }
-        match self.ring.plan(records) {
+        let mut plan = self.ring.plan(records);
+        let may_keep =
+            matches!(plan, Plan::Grow { .. }) && self.ring.used_bytes() <= self.keep_bytes_max;
+        if !matches!(plan, Plan::Fits) && !may_keep && self.give_up_kept() {
+            plan = self.ring.plan(records);
+        }
+        match plan {
             Plan::Fits => Ok(Room::Granted),
             Plan::Full => Ok(Room::Full),
             Plan::Grow { end, fits_without } => match self.grow(end) {
@@ -351,7 +370,74 @@ impl Appender {
     /// that is no position between the oldest record and the next one; nothing is given up then.
     #[must_use]
     pub(crate) fn release(&mut self, offset: u64) -> bool {
-        self.ring.release(offset)
+        let released = self.ring.release(offset);
+        if released {
+            self.kept = None;
+            self.places.give_up(LogPlace { lsn: self.oldest_lsn(), offset });
+        }
+        released
+    }
+
+    /// As [`release`](Self::release), but keeps what a reader needs, who is at record `reader`, as far as that is allowed,
+    /// until a write needs the room.
+    #[must_use]
+    pub(crate) fn release_keeping(&mut self, offset: u64, reader: Option<u64>) -> bool {
+        // Whether the offset can be released is known only by doing it: on a copy.
+        let mut ring = self.ring;
+        if !ring.release(offset) {
+            return false;
+        }
+        let cut_lsn = self.next_lsn - ring.used_bytes() / SLOT;
+        let place = reader.filter(|&lsn| lsn < cut_lsn).and_then(|lsn| self.places.before(lsn));
+        match place {
+            Some(place)
+                if (self.next_lsn - place.lsn) * SLOT <= self.keep_bytes_max
+                    && self.release(place.offset) =>
+            {
+                self.kept = Some(offset);
+                true
+            }
+            _ => self.release(offset),
+        }
+    }
+
+    /// Gives up what is kept for readers. True if there was something.
+    fn give_up_kept(&mut self) -> bool {
+        self.kept.is_some_and(|offset| self.release(offset))
+    }
+
+    /// Lets so many bytes of records be kept for readers.
+    pub(crate) fn keep_at_most(&mut self, bytes: u64) {
+        self.keep_bytes_max = bytes;
+    }
+
+    /// The oldest record that was not given up; that of the next record if all were.
+    pub(crate) fn oldest_lsn(&self) -> u64 {
+        self.next_lsn - self.ring.used_bytes() / SLOT
+    }
+
+    /// Where a reader begins who wants the records from `lsn` on; `None` if they were given up.
+    pub(crate) fn place_before(&self, lsn: u64) -> Option<LogPlace> {
+        self.places.before(lsn).filter(|_| lsn >= self.places.oldest())
+    }
+
+    /// Seed of the checksums.
+    pub(crate) fn salt(&self) -> u64 {
+        self.salt
+    }
+
+    /// Appends a record that says nothing new, for its number: that of something which is not in the log. `None` if the
+    /// log has no room for it.
+    ///
+    /// # Errors
+    /// As [`reserve`](Self::reserve).
+    pub(crate) fn mark(&mut self) -> Result<Option<u64>> {
+        if self.reserve(1)? == Room::Full {
+            return Ok(None);
+        }
+        let lsn = self.append(Opcode::Sync, E::from(self.wal.durable_lsn()), E::ZERO)?;
+        self.flush()?;
+        Ok(Some(lsn))
     }
 
     /// Offset at which the record after the last one is expected: for the superblock.

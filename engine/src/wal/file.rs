@@ -139,7 +139,7 @@ impl Wal {
     }
 
     /// End of the last whole slot of the file.
-    pub(super) fn end(&self) -> Result<u64> {
+    pub(crate) fn end(&self) -> Result<u64> {
         let length = self.file.len()?;
         Ok(length - length % SLOT)
     }
@@ -232,6 +232,14 @@ impl Wal {
     /// Says that all before the first record of this life of the log is durable elsewhere.
     pub(super) fn set_durable(&self, lsn: u64) {
         self.durable.raise(lsn);
+    }
+
+    /// Reads records that were brought to the file.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub(crate) fn read_at(&self, offset: u64, bytes: &mut [u8]) -> Result<()> {
+        self.file.read_at(offset, bytes)
     }
 
     /// Remembers the first failure and passes the error on.

@@ -34,6 +34,7 @@ mod file;
 mod interleavings;
 #[cfg(test)]
 mod model_tests;
+mod places;
 mod ring;
 mod scan;
 #[cfg(test)]

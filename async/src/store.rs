@@ -1,0 +1,230 @@
+//! [`CidStore`]: the handle that tasks share; opening and closing.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use cidstore_engine::{Applied, Durability, Error, GroupWrite, Result, Storage, Store, Wal};
+
+use crate::consumer::Consumer;
+use crate::options::{CidStoreOptions, Reads};
+use crate::queue::{Queue, queue};
+
+/// A durable, concurrent multimap from 128-bit keys to sets of 128-bit values, for tasks of any executor.
+///
+/// A `CidStore` is a handle: cloning it is cheap, and all clones are the same store. Reads answer at once. Writes are
+/// queued, applied in groups by a background task, and resolve when their durability is reached; so ten thousand
+/// tasks that write durably share a few syncs.
+///
+/// ```
+/// use cidstore_core::E;
+/// use cidstore_engine::{Error, Storage, Wal};
+/// use cidstore_async::CidStore;
+/// # fn main() -> Result<(), Error> { futures_lite::future::block_on(async {
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let (data, log) = (folder.path().join("mydata.h5"), folder.path().join("mywal.log"));
+/// let store = CidStore::new(Storage::open(data)?, Wal::open(log)?).await?;
+/// assert!(store.insert(E::from_name("foo"), E::from(123)).await?);
+/// assert_eq!(store.get(E::from_name("foo")).await?.to_vec(), [E::from(123)]);
+/// assert_eq!(store.delete(E::from_name("foo")).await?, 1);
+/// store.close().await
+/// # }) }
+/// ```
+///
+/// # Dropped futures
+///
+/// A write that is dropped before its turn in the queue does not happen; dropped later, it happens, and only the answer is
+/// lost. Either way it happens whole or not at all. A dropped read leaves nothing. What runs on the
+/// `blocking` pool (each such method says so) runs to its end once it has begun.
+///
+/// # Errors
+///
+/// Those of [`Store`], of the method with the same name. After [`close`](Self::close) every method answers
+/// [`Error::Closed`]. If the store fails while a write waits for its sync, the write answers
+/// [`Error::OutcomeUnknown`].
+#[derive(Clone, Debug)]
+pub struct CidStore {
+    // In this order: the consumer ends before the last handle closes the store.
+    inner: Arc<Inner>,
+    store: Store,
+    reads: Reads,
+}
+
+#[derive(Debug)]
+struct Inner {
+    /// `None` only while it is dropped.
+    queue: Option<Queue>,
+    /// Runs the consumer, unless the caller does.
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // Without senders the consumer finishes what is queued and ends.
+        self.queue = None;
+        let thread = self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(thread) = thread else { return };
+        // The consumer itself drops the last handle if that lay in a task which it woke.
+        if thread.thread().id() != std::thread::current().id() && thread.join().is_err() {
+            tracing::error!("the consumer of the writes has panicked");
+        }
+    }
+}
+
+impl CidStore {
+    /// Opens the store in these two files with default options: creates it if neither exists, recovers it if it was not
+    /// closed. Runs on the `blocking` pool.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::open`].
+    pub async fn new(storage: Storage, wal: Wal) -> Result<Self> {
+        Self::options().open_files(storage, wal).await
+    }
+
+    /// Opens the store at `path`, or creates it, with default options and the log beside it. Runs on the `blocking` pool.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::open`].
+    pub async fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Self::options().open(path).await
+    }
+
+    /// Options to open with.
+    pub fn options() -> CidStoreOptions {
+        CidStoreOptions::default()
+    }
+
+    /// The asynchronous face of a store that is open already.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] if the consumer's thread can't be started.
+    pub fn from_store(store: Store) -> Result<Self> {
+        Self::options().on(store)
+    }
+
+    /// The synchronous handle, for what has no method here. It blocks: not for a task, unless on a pool of threads.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Finishes all writes that were called before, makes everything durable, marks the file as clean and gives the locks
+    /// back. Calls that come later, on any handle, answer [`Error::Closed`].
+    ///
+    /// Waits until all earlier writes are answered; dropped before that it does nothing, dropped later the store closes
+    /// all the same. A write that has been polled and is then neither polled nor dropped keeps its place in the queue,
+    /// and so keeps the store open.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`] if it is closed already; what the last checkpoint met otherwise. The store is closed either way.
+    pub async fn close(&self) -> Result<()> {
+        self.queue()?.close().await
+    }
+
+    fn queue(&self) -> Result<&Queue> {
+        self.inner.queue.as_ref().ok_or(Error::Closed)
+    }
+
+    /// Queues a write and waits for its durability.
+    pub(crate) async fn write_queued(
+        &self,
+        write: GroupWrite,
+        durability: Durability,
+    ) -> Result<Applied> {
+        self.store().admit(&write)?;
+        self.queue()?.write(write, durability).await
+    }
+
+    /// Runs a read where the options say.
+    #[inline]
+    pub(crate) async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Store) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        match self.reads {
+            Reads::Inline => read(self.store()),
+            // Boxed, so that the future of a read that needs no pool is small.
+            Reads::Pool => Box::pin(self.on_pool(read)).await,
+        }
+    }
+
+    /// Runs what may block on the pool.
+    pub(crate) async fn on_pool<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Store) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let store = self.store().clone();
+        blocking::unblock(move || work(&store)).await
+    }
+
+    pub(crate) fn reads(&self) -> Reads {
+        self.reads
+    }
+}
+
+impl CidStoreOptions {
+    /// Opens the store at `path` with these options. Runs on the `blocking` pool.
+    ///
+    /// # Errors
+    ///
+    /// As [`OpenOptions::open`](cidstore_engine::OpenOptions::open).
+    pub async fn open(self, path: impl AsRef<Path>) -> Result<CidStore> {
+        let path = path.as_ref().to_path_buf();
+        blocking::unblock(move || self.on(self.store.open(path)?)).await
+    }
+
+    /// Opens the store in these two files with these options. Runs on the `blocking` pool.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub async fn open_files(mut self, storage: Storage, wal: Wal) -> Result<CidStore> {
+        self.store = self.store.wal_path(wal.path);
+        self.open(storage.path).await
+    }
+
+    /// As [`open`](Self::open), for a program that runs the [`Consumer`] on an executor of its own. No write resolves
+    /// before somebody polls it.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub async fn open_with_consumer(self, path: impl AsRef<Path>) -> Result<(CidStore, Consumer)> {
+        let path = path.as_ref().to_path_buf();
+        let options = self.store.clone();
+        let store = blocking::unblock(move || options.open(path)).await?;
+        Ok(self.with_consumer(store))
+    }
+
+    /// The asynchronous face of a store that is open already, and the consumer to run.
+    pub fn with_consumer(&self, store: Store) -> (CidStore, Consumer) {
+        let (queue, requests) = queue(self.queue_changes);
+        let consumer = Consumer::new(store.clone(), requests, false);
+        (self.handle(store, queue, None), consumer)
+    }
+
+    /// The asynchronous face of a store that is open already.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] if the consumer's thread can't be started.
+    pub fn on(&self, store: Store) -> Result<CidStore> {
+        let (queue, requests) = queue(self.queue_changes);
+        let consumer = Consumer::new(store.clone(), requests, true);
+        let path = store.storage()?.path;
+        let thread = std::thread::Builder::new()
+            .name("cidstore-writes".into())
+            .spawn(move || futures_lite::future::block_on(consumer))
+            .map_err(|source| Error::Io { path, action: "start a thread for", source })?;
+        Ok(self.handle(store, queue, Some(thread)))
+    }
+
+    fn handle(&self, store: Store, queue: Queue, thread: Option<JoinHandle<()>>) -> CidStore {
+        let inner = Inner { queue: Some(queue), thread: Mutex::new(thread) };
+        CidStore { inner: Arc::new(inner), store, reads: self.reads }
+    }
+}
