@@ -276,16 +276,8 @@ impl Engine {
         }
     }
 
-    /// Makes sure that a group can be logged and applied, before anything is promised.
-    fn prepare(
-        &self,
-        state: &mut WriterState,
-        part: &[(&Write, Durability)],
-    ) -> std::result::Result<(), NotYet> {
-        self.check_writable()?;
-        let operations = || part.iter().flat_map(|(write, _)| write.operations());
-        let inserts = operations().filter(|op| matches!(op, Operation::Insert(..))).count() as u64;
-        let all = operations().count() as u64;
+    /// Keeps the memory for changed pages within its bounds.
+    fn limit_pool(&self, state: &mut WriterState) -> std::result::Result<(), NotYet> {
         let pages = &mut state.writer.pages;
         let in_use = pages.bucket_pool.used_pages().max(pages.value_pool.used_pages());
         if in_use > POOL_PAGES_MAX {
@@ -298,6 +290,20 @@ impl Engine {
                 return Err(NotYet::NeedsCheckpoint(Error::NoSpace { path, detail }));
             }
         }
+        Ok(())
+    }
+
+    /// Makes sure that a group can be logged and applied, before anything is promised.
+    fn prepare(
+        &self,
+        state: &mut WriterState,
+        part: &[(&Write, Durability)],
+    ) -> std::result::Result<(), NotYet> {
+        self.check_writable()?;
+        let operations = || part.iter().flat_map(|(write, _)| write.operations());
+        let inserts = operations().filter(|op| matches!(op, Operation::Insert(..))).count() as u64;
+        let all = operations().count() as u64;
+        self.limit_pool(state)?;
         for operation in operations() {
             state.writer.check(operation)?;
         }

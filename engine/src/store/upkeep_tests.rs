@@ -141,6 +141,20 @@ fn tombstones(store: &Store, model: &Model) -> u64 {
     model.keys().map(|&key| store.get_tombstone_count(key).unwrap()).sum()
 }
 
+/// Reads all that never changes, again and again, until it is told to stop; answers how many reads that were.
+fn read_until(done: &AtomicBool, store: &Store, stable: &Model, skip: usize) -> u64 {
+    let mut reads = 0_u64;
+    while !done.load(Ordering::Relaxed) {
+        for (&key, values) in stable.iter().skip(skip).step_by(7) {
+            let found = store.get(key).unwrap().sorted();
+            let same = found.iter().eq(values.iter().map(|&value| value.into()));
+            assert!(same, "key {key}: {} values", found.len());
+            reads += 1;
+        }
+    }
+    reads
+}
+
 /// The whole promise at once: an untidy store becomes tidy by itself within its budget, while readers find at every
 /// time what the model has, and somebody writes a little.
 #[test]
@@ -157,30 +171,17 @@ fn a_store_becomes_tidy_by_itself() {
     let done = AtomicBool::new(false);
     let stable = model.clone();
     let reads = std::thread::scope(|scope| {
-        let readers: Vec<_> = (0..2_u64)
-            .map(|reader| {
-                let (store, stable, done) = (store.clone(), &stable, &done);
-                scope.spawn(move || {
-                    let mut reads = 0_u64;
-                    while !done.load(Ordering::Relaxed) {
-                        for (&key, values) in stable.iter().skip(reader as usize).step_by(7) {
-                            let found = store.get(key).unwrap().sorted();
-                            let same = found.iter().eq(values.iter().map(|&value| value.into()));
-                            assert!(same, "key {key}: {} values", found.len());
-                            reads += 1;
-                        }
-                    }
-                    reads
-                })
-            })
-            .collect();
+        let readers = [0, 1].map(|skip| {
+            let (store, stable, done) = (store.clone(), &stable, &done);
+            scope.spawn(move || read_until(done, &store, stable, skip))
+        });
         let mut turns = 0_u64;
         turned.run_rounds(12, |store, _| {
             turns += 1;
-            if turns % 40 == 0 {
+            if turns.is_multiple_of(40) {
                 let key = 1_000_000 + turns / 40 % 97;
                 insert(store, &mut model, key, turns);
-                if turns % 120 == 0 {
+                if turns.is_multiple_of(120) {
                     delete_value(store, &mut model, key, turns);
                 }
             }
@@ -315,7 +316,7 @@ fn damage_is_reported_and_fails_nothing() {
     assert!(report.problems.iter().any(|found| found.place == name), "{:?}", report.problems);
     assert!(!store.engine().shared.has_failed());
     let seed = store.engine().shared.seed;
-    let sound = (1_000_000..).find(|&key: &u64| seed.hash(key.into()).0 % 8 == 0).unwrap();
+    let sound = (1_000_000..).find(|&key: &u64| seed.hash(key.into()).0.is_multiple_of(8)).unwrap();
     assert!(store.insert(sound, 1).unwrap());
 }
 

@@ -129,7 +129,8 @@ fn a_ramp_is_followed() {
 fn an_oscillating_load_makes_it_settle() {
     for period in [1, 2, 5, 20] {
         let (mut controller, mut plant) = (Controller::new(p99(36)), Plant::new(1.0));
-        let wave = |window: u64| if window / period % 2 == 0 { 20_000.0 } else { 300_000.0 };
+        let wave =
+            |window: u64| if (window / period).is_multiple_of(2) { 20_000.0 } else { 300_000.0 };
         let decisions = run(&mut controller, &mut plant, 600, wave);
         // Two misses in a row are none.
         let bound = if period <= 2 { 0 } else { 24 };
