@@ -15,6 +15,7 @@ use cidstore_core::protocol::content::Content;
 use crate::error::{Error, Result};
 use crate::handle::Store;
 use crate::store::engine::WriterState;
+use crate::tuning::TuningStats;
 use crate::upkeep::MaintenanceStats;
 use crate::verify::Problem;
 use crate::writer::pages::bucket_place;
@@ -91,6 +92,8 @@ pub struct Stats {
     pub failure: Option<String>,
     /// What background maintenance has done.
     pub maintenance: MaintenanceStats,
+    /// What auto-tuning has set.
+    pub tuning: TuningStats,
 }
 
 impl Store {
@@ -207,6 +210,7 @@ impl Store {
             read_only: engine.settings.read_only,
             failure: engine.shared.failure(),
             maintenance: engine.shared.upkeep.stats(),
+            tuning: engine.tuned.stats(),
         }
     }
 

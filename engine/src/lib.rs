@@ -38,7 +38,7 @@ mod writer;
 
 pub use error::{Error, Result};
 pub use options::{Durability, OpenOptions};
-pub use tuning::{Breaker, Change, Decision, Knob, Reason, TunedSettings, Tuning};
+pub use tuning::{Breaker, Change, Decision, Knob, Reason, TunedSettings, Tuning, TuningStats};
 pub use upkeep::{Maintenance, MaintenanceStats};
 pub use values::{IntoIter as ValuesIntoIter, Values};
 

@@ -1,6 +1,6 @@
 //! Views: the file described in another format, kept up to date by the checkpoints.
 //!
-//! The store reads nothing from a view. [`FileView`] makes one; [`ViewKeeper`] knows where the one on disk lies and
+//! The store reads nothing from a view. [`FileView`] makes one; `ViewKeeper` knows where the one on disk lies and
 //! finds a place for the next. Order on disk: the new body goes to pages that the header on disk does not lead to, and
 //! is synced together with the pages and nodes of the checkpoint; then the header is written beside the superblock,
 //! before the same sync. The old body's pages are free after that. So at each instant the header on disk leads to a

@@ -3,6 +3,7 @@
 //! `docs/metrics.md` says the same to people; a test keeps both together. Labels have few values, all of which are
 //! in this table.
 
+use super::upkeep::UPKEEP;
 use super::{Histogram, Metrics};
 
 /// A metric with all its labels.
@@ -25,12 +26,14 @@ pub(super) enum Read {
     Counter(fn(&Metrics) -> u64),
     Gauge(fn(&Metrics) -> u64),
     Fraction(fn(&Metrics) -> f64),
+    /// A counter of something that is not counted in whole numbers.
+    Amount(fn(&Metrics) -> f64),
     Histogram(fn(&Metrics) -> &Histogram),
 }
 
 use Read::{Counter, Fraction, Gauge};
 
-const fn row(
+pub(super) const fn row(
     name: &'static str,
     unit: Option<&'static str>,
     help: &'static str,
@@ -39,7 +42,7 @@ const fn row(
     Family { name, unit, help, label: None, samples }
 }
 
-const fn rows(
+pub(super) const fn rows(
     label: &'static str,
     name: &'static str,
     unit: Option<&'static str>,
@@ -49,8 +52,8 @@ const fn rows(
     Family { name, unit, help, label: Some(label), samples }
 }
 
-const BYTES: Option<&str> = Some("bytes");
-const SECONDS: Option<&str> = Some("seconds");
+pub(super) const BYTES: Option<&str> = Some("bytes");
+pub(super) const SECONDS: Option<&str> = Some("seconds");
 
 /// What writes did.
 pub(super) const WRITES: &[Family] = &[
@@ -368,7 +371,7 @@ const RECORD_BYTES: u64 = cidstore_core::layout::record::RECORD_BYTES as u64;
 
 /// All of them, in the order of the text.
 pub(super) fn families() -> impl Iterator<Item = &'static Family> {
-    [WRITES, DISK, CONTENT, ALIASES].into_iter().flatten()
+    [WRITES, DISK, CONTENT, UPKEEP, ALIASES].into_iter().flatten()
 }
 
 #[cfg(test)]
@@ -380,7 +383,7 @@ mod tests {
     fn shown(family: &Family) -> (String, &'static str) {
         let unit = family.unit.map(|unit| format!("_{unit}")).unwrap_or_default();
         let (kind, suffix) = match family.samples[0].1 {
-            Read::Counter(_) => ("counter", "_total"),
+            Read::Counter(_) | Read::Amount(_) => ("counter", "_total"),
             Read::Gauge(_) | Read::Fraction(_) => ("gauge", ""),
             Read::Histogram(_) => ("histogram", ""),
         };
@@ -395,7 +398,7 @@ mod tests {
         let metric_rows = rows.iter().filter(|row| !row.starts_with("| `cidstore "));
         let is_function = |row: &&&str| row.starts_with("| `cidstore::");
         assert_eq!(metric_rows.filter(|row| !is_function(row)).count(), families().count());
-        for family in [WRITES, DISK, CONTENT].into_iter().flatten() {
+        for family in [WRITES, DISK, CONTENT, UPKEEP].into_iter().flatten() {
             let (name, kind) = shown(family);
             let values: Vec<String> =
                 family.samples.iter().map(|(value, _)| format!("`{value}`")).collect();

@@ -91,7 +91,7 @@ fn encode_family(
 
 fn metric_type(read: Read) -> MetricType {
     match read {
-        Read::Counter(_) => MetricType::Counter,
+        Read::Counter(_) | Read::Amount(_) => MetricType::Counter,
         Read::Gauge(_) | Read::Fraction(_) => MetricType::Gauge,
         Read::Histogram(_) => MetricType::Histogram,
     }
@@ -100,6 +100,7 @@ fn metric_type(read: Read) -> MetricType {
 fn encode_sample(encoder: &mut MetricEncoder, read: Read, metrics: &Metrics) -> fmt::Result {
     match read {
         Read::Counter(read) => encoder.encode_counter::<NoLabelSet, _, u64>(&read(metrics), None),
+        Read::Amount(read) => encoder.encode_counter::<NoLabelSet, _, f64>(&read(metrics), None),
         Read::Gauge(read) => encoder.encode_gauge(&read(metrics)),
         Read::Fraction(read) => encoder.encode_gauge(&read(metrics)),
         Read::Histogram(read) => encode_histogram(encoder, read(metrics)),

@@ -10,6 +10,8 @@ mod events;
 mod expose;
 mod histogram;
 mod reads;
+#[cfg(feature = "metrics")]
+mod upkeep;
 
 use std::time::Duration;
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::engine::Engine;
 use crate::inspect::Stats;
 use crate::metrics::{LogEvents, Metrics};
-use crate::tuning::{Breaker, Controller, Decision, Reason, TunedSettings, Tuning};
+use crate::tuning::{Breaker, Controller, Decision, Reason, TunedSettings, Tuning, TuningStats};
 
 /// Decisions that are kept to look at.
 const DECISIONS_KEPT: usize = 64;
@@ -95,6 +95,17 @@ impl Tuned {
     pub(crate) fn history(&self) -> Vec<Decision> {
         let tuner = self.tuner.lock().unwrap_or_else(PoisonError::into_inner);
         tuner.history.iter().copied().collect()
+    }
+
+    /// What was decided so far.
+    pub(crate) fn stats(&self) -> TuningStats {
+        let tuner = self.tuner.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = tuner.history.back();
+        TuningStats {
+            settings: tuner.controller.settings(),
+            decisions: last.map_or(0, |last| last.window),
+            breaker_open: last.is_some_and(|last| last.breaker == Breaker::Open),
+        }
     }
 
     /// The settings of now, and whether the breaker is closed.

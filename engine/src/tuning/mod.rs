@@ -12,4 +12,4 @@ mod tests;
 
 pub(crate) use controller::Controller;
 pub use decision::{Breaker, Change, Decision, Knob, Reason};
-pub use target::{TunedSettings, Tuning};
+pub use target::{TunedSettings, Tuning, TuningStats};

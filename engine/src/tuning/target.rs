@@ -52,6 +52,25 @@ pub struct TunedSettings {
     pub checkpoint_permille: u32,
 }
 
+/// What auto-tuning has come to: part of [`Stats`](crate::Stats).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TuningStats {
+    /// The settings of now.
+    pub settings: TunedSettings,
+    /// Windows that were judged since the store was opened.
+    pub decisions: u64,
+    /// True while tuning was given up for a while, with safe settings.
+    pub breaker_open: bool,
+}
+
+impl Default for TunedSettings {
+    /// What a store has that was never tuned.
+    fn default() -> Self {
+        Self::SAFE
+    }
+}
+
 impl TunedSettings {
     /// What a store has that was never tuned, and what the breaker falls back to.
     pub(crate) const SAFE: Self = Self {
