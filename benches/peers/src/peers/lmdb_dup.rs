@@ -14,13 +14,17 @@ use lmdb_master_sys::{
     MDB_NEXT_MULTIPLE, MDB_NOSYNC, MDB_NOTFOUND, MDB_NOTLS, MDB_RDONLY, MDB_SET, MDB_cursor,
     MDB_cursor_op, MDB_dbi, MDB_env, MDB_txn, MDB_val, mdb_cursor_close, mdb_cursor_get,
     mdb_cursor_open, mdb_dbi_open, mdb_env_close, mdb_env_create, mdb_env_open,
-    mdb_env_set_mapsize, mdb_env_sync, mdb_put, mdb_txn_abort, mdb_txn_begin, mdb_txn_commit,
+    mdb_env_set_mapsize, mdb_env_set_maxdbs, mdb_env_sync, mdb_put, mdb_txn_abort, mdb_txn_begin,
+    mdb_txn_commit,
 };
 
 use super::bytes::{bytes, number};
 use crate::Result;
 
-/// An environment whose unnamed table holds many values a key.
+/// Not the unnamed table: with `MDB_DUPSORT` on that, a commit that frees many pages ends in a segmentation fault.
+const NAME: &std::ffi::CStr = c"sets";
+
+/// An environment with a table that holds many values a key.
 pub struct DupTable {
     env: *mut MDB_env,
     table: MDB_dbi,
@@ -46,6 +50,8 @@ impl DupTable {
         check("mdb_env_create", unsafe { mdb_env_create(&raw mut table.env) })?;
         // SAFETY: the environment was created and is not open.
         check("mdb_env_set_mapsize", unsafe { mdb_env_set_mapsize(table.env, map_bytes) })?;
+        // SAFETY: as above.
+        check("mdb_env_set_maxdbs", unsafe { mdb_env_set_maxdbs(table.env, 1) })?;
         let path = CString::new(folder.as_os_str().as_encoded_bytes())?;
         let flags = if synced { MDB_NOTLS } else { MDB_NOTLS | MDB_NOSYNC };
         // SAFETY: the environment was created; the path ends with a zero byte; nothing else has the folder open.
@@ -53,8 +59,8 @@ impl DupTable {
         let transaction = Transaction::begin(table.env, 0)?;
         let flags = MDB_CREATE | MDB_DUPSORT | MDB_DUPFIXED;
         let place = &raw mut table.table;
-        // SAFETY: the transaction is alive and the only one; no name means the unnamed table.
-        let code = unsafe { mdb_dbi_open(transaction.0, ptr::null(), flags, place) };
+        // SAFETY: the transaction is alive and the only one; the name ends with a zero byte.
+        let code = unsafe { mdb_dbi_open(transaction.0, NAME.as_ptr(), flags, place) };
         check("mdb_dbi_open", code)?;
         transaction.commit()?;
         Ok(table)
