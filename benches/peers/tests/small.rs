@@ -1,5 +1,12 @@
 //! The whole comparison on few pairs: it runs, kills its child, finds every answer right and says what it promises to.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a panic is how a test reports"
+)]
+
 use std::io;
 use std::process::{Command, Output};
 
