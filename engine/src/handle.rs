@@ -383,10 +383,7 @@ impl OpenOptions {
     /// is to be created; [`Error::NeedsRecovery`] for a read-only open of a store that was not closed
     /// cleanly. Else as [`Store::open`].
     pub fn open(&self, path: impl AsRef<Path>) -> Result<Store> {
-        let path = path.as_ref();
-        let settings = self.settings(path)?;
-        let disk: Arc<dyn Disk> = Arc::new(OsDisk);
-        crate::store::open::open(&disk, path, settings).map(Store::from_engine)
+        self.open_on(Arc::new(OsDisk), path)
     }
 
     /// As [`open`](Self::open), on a disk of the caller's: for tests that make disks fail.

@@ -1,7 +1,5 @@
 //! Reading: one key, many keys, one set. The same code for the live store and for snapshots.
 
-use crate::sync::PageWord;
-
 use cidstore_core::E;
 use cidstore_core::hash::{HashSeed, KeyHash};
 use cidstore_core::layout::PAGE_WORDS;
@@ -12,6 +10,7 @@ use cidstore_core::protocol::word::Word;
 
 use crate::error::Result;
 use crate::shared::{Shared, bucket_place};
+use crate::sync::PageWord;
 use crate::values::Values;
 use crate::valueset::{self, SetFault, SetView};
 
