@@ -15,11 +15,12 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use cidstore::{Durability, E, Store};
 use cidstore_testkit::{Model, Scratch};
 
-/// What the other side does: one line in, lines out, an empty one last.
+/// What the other side does: an empty line once the file is open; then one line in, lines out, an empty one last.
 const PROGRAM: &str = r#"
 import sys
 import cidstore_h5
 view = cidstore_h5.open(sys.argv[1])
+print(flush=True)
 for line in sys.stdin:
     words = line.split()
     try:
@@ -67,11 +68,18 @@ impl View {
             .spawn()
             .expect("python3 with h5py: `cargo xtask test --only system` installs it");
         let (input, output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
-        Self { child, input, output: BufReader::new(output) }
+        let mut view = Self { child, input, output: BufReader::new(output) };
+        // The view is of the checkpoint it opened at, so no caller may make another before it has.
+        assert_eq!(view.answer(), [""; 0], "the view opens");
+        view
     }
 
     fn ask(&mut self, question: &str) -> Vec<String> {
         writeln!(self.input, "{question}").unwrap();
+        self.answer()
+    }
+
+    fn answer(&mut self) -> Vec<String> {
         let lines = (&mut self.output).lines().map(Result::unwrap);
         let answer: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
         assert!(self.child.try_wait().unwrap().is_none(), "the view ended");

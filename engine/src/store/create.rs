@@ -24,9 +24,14 @@ use crate::table::LiveTables;
 use crate::table::shadow::ShadowTable;
 use crate::view::ViewKeeper;
 
-/// Creates an empty, cleanly closed store at `path`, where nothing is yet. Its log comes with the first open.
+/// Creates an empty, cleanly closed store at `path`, where nothing was a moment ago. Its log comes with the first
+/// open. If somebody else creates one meanwhile, that one stays.
 pub(crate) fn create(disk: &dyn Disk, path: &Path, settings: &Settings) -> Result<()> {
     if disk.kind(&settings.wal_path)? != PathKind::Missing {
+        if disk.kind(path)? != PathKind::Missing {
+            // Another opener made the store, and its log, since the caller looked: a log never comes first.
+            return Ok(());
+        }
         // A log without its data file is somebody's last hope: it is not ours to overwrite.
         return Err(Error::WalMismatch { path: path.into(), wal: settings.wal_path.clone() });
     }
@@ -125,4 +130,28 @@ fn write_first_bucket(file: &dyn DiskFile, files: &mut FileLayout) -> Result<Tab
     file.write_at(offset, words.as_bytes())?;
     let bytes: &[u8; PAGE_BYTES] = zerocopy::transmute_ref!(&words);
     Ok(TableSlot { page: run.start, checksum: page_checksum(Space::Buckets, run.start, bytes) })
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+    use crate::handle::Store;
+    use crate::io::OsDisk;
+
+    #[test]
+    fn an_opener_that_comes_late_leaves_the_store_of_the_first_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("data.h5");
+        let store = Store::options().open(&path).unwrap();
+        store.insert(1, 2).unwrap();
+        let before = std::fs::read(&path).unwrap();
+        // It saw nothing at `path`; by the time it creates, file and log are there.
+        create(&OsDisk, &path, &Store::options().settings(&path).unwrap()).unwrap();
+        assert!(std::fs::read(&path).unwrap() == before);
+        store.close().unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let orphaned = create(&OsDisk, &path, &Store::options().settings(&path).unwrap());
+        assert!(matches!(orphaned, Err(Error::WalMismatch { .. })));
+    }
 }
