@@ -29,6 +29,7 @@ use crate::space::layout::{FileLayout, Regions};
 use crate::space::limbo::{Retired, Waiting};
 use crate::space::region::Region;
 use crate::table::LiveTables;
+use crate::table::partition::{DirectoryBucket, for_each_bucket};
 use crate::table::shadow::{LoadFault, ShadowTable};
 use crate::valueset::ExtentAllocator;
 use crate::view::ViewKeeper;
@@ -245,23 +246,17 @@ fn fill_tables(
         return Err(damaged(detail));
     }
     writer.expect_depth(&shared.tables, depth);
-    // Counted first and taken afterwards: taking at first sight would mispredict at every other slot.
-    let mut slots_per_page = vec![0_u32; files.pages(Space::Buckets).page_count() as usize];
-    for (index, slot) in directory.slots().iter().enumerate() {
-        let Some(count) = slots_per_page.get_mut(slot.page as usize).filter(|_| slot.page != 0)
-        else {
-            return Err(damaged(format!("directory slot {index} names page {}", slot.page)));
-        };
-        *count += 1;
-        shared.note_checksum(Space::Buckets, slot.page, slot.checksum);
-        writer.set(&shared.tables, TableKind::Directory, index as u32, slot.page);
-    }
-    for (page, count) in (0..).zip(slots_per_page).filter(|&(_, count)| count > 0) {
-        if !count.is_power_of_two() {
-            return Err(damaged(format!("a bucket has {count} directory slots")));
+    for_each_bucket(directory.slots(), |DirectoryBucket { slot, local_depth }| {
+        if slot.page == 0 || !files.pages_mut(Space::Buckets).take(slot.page) {
+            let page = slot.page;
+            return Err(damaged(format!("page {page} is no bucket's, or two buckets', in the directory")));
         }
-        files.pages_mut(Space::Buckets).take(page);
-        depth_counts[(depth - count.trailing_zeros()) as usize] += 1;
+        shared.note_checksum(Space::Buckets, slot.page, slot.checksum);
+        depth_counts[local_depth as usize] += 1;
+        Ok(())
+    })?;
+    for (index, slot) in directory.slots().iter().enumerate() {
+        writer.set(&shared.tables, TableKind::Directory, index as u32, slot.page);
     }
     writer.set_depth(&shared.tables, depth);
     let numbered = [(TableKind::Overflow, Space::Buckets), (TableKind::Values, Space::Values)];

@@ -1,10 +1,12 @@
 //! Tables: small number to page number.
 //!
 //! In memory a table is a flat array of atomic slots ([`slots`]); snapshots keep the chunks that changed
-//! since ([`frozen`]); on disk it is a radix tree of checksummed nodes ([`shadow`]). [`LiveTables`] is what
+//! since ([`frozen`]); on disk it is a radix tree of checksummed nodes ([`shadow`]). [`partition`] tells the buckets that
+//! a directory names. [`LiveTables`] is what
 //! readers use, [`TableWriter`] the only way to change it.
 
 pub(crate) mod frozen;
+pub(crate) mod partition;
 pub(crate) mod shadow;
 #[cfg(not(loom))]
 mod slot_memory;
