@@ -74,9 +74,24 @@ impl<V: View<PAGE_WORDS> + SetView> Reader<'_, V> {
         self.get_hashed(key, self.seed().hash(key))
     }
 
-    #[inline]
+    #[inline(always)]
     fn get_hashed(&self, key: E, hash: KeyHash) -> Result<Values> {
-        match self.lookup(key, hash)? {
+        if self.shared.verify_reads {
+            return self.get_by_search(key, hash);
+        }
+        match lookup::glance(&self.view, key, hash) {
+            Some(Answer::Inline(values)) => Ok(Values::inline(values)),
+            Some(Answer::Set(set)) => self.read_set(set),
+            Some(Answer::Absent) | None => self.get_by_search(key, hash),
+        }
+    }
+
+    #[inline(never)]
+    fn get_by_search(&self, key: E, hash: KeyHash) -> Result<Values> {
+        if self.shared.verify_reads {
+            self.check_chain(hash)?;
+        }
+        match lookup::search(&self.view, key, hash).map_err(|fault| self.lookup_fault(fault))? {
             Answer::Inline(values) => Ok(Values::inline(values)),
             Answer::Absent => Ok(Values::default()),
             Answer::Set(set) => self.read_set(set),

@@ -20,7 +20,7 @@ use super::word::Word;
 use crate::entity::E;
 use crate::hash::KeyHash;
 use crate::layout::bucket::{OVERFLOW_WORD, SEQUENCE_WORD, entries_in};
-use crate::layout::entry::{KEY_HIGH_WORD, KEY_LOW_WORD, META_WORD, SLOTS_WORD};
+use crate::layout::entry::{KEY_HIGH_WORD, KEY_LOW_WORD, META_WORD, SLOTS_WORD, VALUES_PER_ENTRY};
 use crate::probe;
 
 /// What a page says about a key.
@@ -63,20 +63,35 @@ pub fn find<W: Word, const WORDS: usize>(
     key: E,
     hash: KeyHash,
 ) -> Result<Found, Fault> {
-    prefetch(page, hash);
-    if let Some(position) = Positions(tagged(page, hash.tag())).next()
-        && let Ok(Some(entry)) = look(entry_line(page, position), position, key)
-        && !entry.state.has_second()
-    {
-        return Ok(entry.found(position));
+    match glance(page, key, hash) {
+        Some(found) => Ok(found),
+        None => search(page, key, hash),
     }
-    // No such tag, or that of another key, in two entries, just changed, or damaged: sorted out there.
-    search(page, key, hash)
+}
+
+/// Looks at the first position with the key's tag. `None` says nothing: no such tag, or that of another key, or an entry
+/// that is one of two, was just changed, or is damaged. That is for [`search`] to sort out.
+#[inline(always)]
+pub(super) fn glance<W: Word, const WORDS: usize>(
+    page: &[W; WORDS],
+    key: E,
+    hash: KeyHash,
+) -> Option<Found> {
+    prefetch(page, hash);
+    let position = Positions(tagged(page, hash.tag())).next()?;
+    match look(entry_line(page, position), position, key) {
+        Ok(Some(entry)) if !entry.state.has_second() => Some(entry.found(position)),
+        _ => None,
+    }
 }
 
 /// Looks at home and wherever the tags point to, until nothing changes meanwhile.
+///
+/// # Errors
+///
+/// As [`find`].
 #[inline(never)]
-fn search<W: Word, const WORDS: usize>(
+pub(super) fn search<W: Word, const WORDS: usize>(
     page: &[W; WORDS],
     key: E,
     hash: KeyHash,
@@ -150,7 +165,7 @@ fn join_second<W: Word, const WORDS: usize>(
     let mut joined = None;
     for candidate in Positions(tagged(page, hash.tag())) {
         if let Some(values) = look_second(entry_line(page, candidate), candidate, key)? {
-            joined = Some(first.values.joined(values));
+            joined = Some(first.values().joined(values));
             break;
         }
     }
@@ -161,21 +176,27 @@ fn join_second<W: Word, const WORDS: usize>(
     }
 }
 
-/// The first or only entry of a key, read at one instant.
+/// The first or only entry of a key, read at one instant. Small enough for registers: what it becomes is
+/// [`InlineValues`], whose 72 bytes would be copied at each step from here to the caller.
 struct Primary {
     meta: Meta,
     state: State,
-    values: InlineValues,
-    reference: u64,
+    /// Of a spilled entry, the first holds the reference.
+    slots: [E; VALUES_PER_ENTRY],
 }
 
 impl Primary {
     #[inline(always)]
+    fn values(&self) -> InlineValues {
+        InlineValues::of_entry(self.state.slots(), self.slots[0], self.slots[1])
+    }
+
+    #[inline(always)]
     fn found(&self, position: usize) -> Found {
         if self.state.is_spilled() {
-            Found::Spilled { reference: self.reference, index: position as u8 }
+            Found::Spilled { reference: self.slots[0].high, index: position as u8 }
         } else {
-            Found::Inline(self.values)
+            Found::Inline(self.values())
         }
     }
 }
@@ -193,18 +214,13 @@ fn look<W: Word>(line: &Line<W>, position: usize, key: E) -> Result<Option<Prima
     if !state.is_primary() {
         return Ok(None);
     }
-    let reference = line[SLOTS_WORD].load(Ordering::Relaxed);
-    let values = if state.is_spilled() { InlineValues::EMPTY } else { values(line, state.slots()) };
+    let slots = slots(line);
     validate(line, meta)?;
-    let contradiction = if state.is_spilled() {
-        state.has_second()
-    } else {
-        values.is_empty() && !state.has_second()
-    };
-    if contradiction {
+    // A reference needs no second entry; what is neither that nor in need of one has values.
+    if state.is_spilled() == state.has_second() && (state.is_spilled() || state.slots() == 0) {
         return Err(Fault::Malformed { index }.into());
     }
-    Ok(Some(Primary { meta, state, values, reference }))
+    Ok(Some(Primary { meta, state, slots }))
 }
 
 /// Reads the entry at a position, if it is the second one of `key`.
@@ -223,7 +239,8 @@ fn look_second<W: Word>(
     if !state.is_live() || !state.is_second() {
         return Ok(None);
     }
-    let values = values(line, state.slots());
+    let [one, two] = slots(line);
+    let values = InlineValues::of_entry(state.slots(), one, two);
     validate(line, meta)?;
     if values.is_empty() {
         return Err(Fault::Malformed { index }.into());
@@ -240,7 +257,7 @@ fn validate<W: Word>(line: &Line<W>, meta: Meta) -> Result<(), Obstacle> {
     if line[META_WORD].load(Ordering::Relaxed) == meta.0 { Ok(()) } else { Err(Obstacle::Changed) }
 }
 
-/// The loads in here and in [`values`] are Relaxed: the Acquire load of the meta word before them and
+/// The loads in here and in [`slots`] are Relaxed: the Acquire load of the meta word before them and
 /// the validation after them give them their meaning.
 #[inline(always)]
 fn is_key<W: Word>(line: &Line<W>, key: E) -> bool {
@@ -249,9 +266,9 @@ fn is_key<W: Word>(line: &Line<W>, key: E) -> bool {
 }
 
 #[inline(always)]
-fn values<W: Word>(line: &Line<W>, slots: u8) -> InlineValues {
-    let value = |word: usize| {
+fn slots<W: Word>(line: &Line<W>) -> [E; VALUES_PER_ENTRY] {
+    core::array::from_fn(|slot| {
+        let word = SLOTS_WORD + 2 * slot;
         E::new(line[word].load(Ordering::Relaxed), line[word + 1].load(Ordering::Relaxed))
-    };
-    InlineValues::of_entry(slots, value(SLOTS_WORD), value(SLOTS_WORD + 2))
+    })
 }

@@ -131,6 +131,45 @@ pub fn lookup<const WORDS: usize, V: View<WORDS>>(
     key: E,
     hash: KeyHash,
 ) -> Result<Answer, LookupFault> {
+    match glance(view, key, hash) {
+        Some(answer) => Ok(answer),
+        None => search(view, key, hash),
+    }
+}
+
+/// The answer of a [`lookup`] where one look at one entry gives it, as for nearly all keys that are there; `None` says
+/// nothing.
+///
+/// For those who look up often: between this and [`search`] there is no answer that both paths must lay down in one
+/// place in memory, so that of this one can stay in registers.
+#[inline(always)]
+pub fn glance<const WORDS: usize, V: View<WORDS>>(
+    view: &V,
+    key: E,
+    hash: KeyHash,
+) -> Option<Answer> {
+    let page = view.directory_slot(hash.directory_index(view.depth()));
+    if page == NO_PAGE {
+        return None;
+    }
+    match bucket_read::glance(view.bucket(page), key, hash)? {
+        Found::Inline(values) => Some(Answer::Inline(values)),
+        Found::Spilled { reference, .. } => SetReference::decode(reference).map(Answer::Set),
+        Found::Miss { .. } => None,
+    }
+}
+
+/// A [`lookup`] for those who had no answer from a [`glance`].
+///
+/// # Errors
+///
+/// As [`lookup`].
+#[inline(never)]
+pub fn search<const WORDS: usize, V: View<WORDS>>(
+    view: &V,
+    key: E,
+    hash: KeyHash,
+) -> Result<Answer, LookupFault> {
     let mut depth = view.depth();
     loop {
         let index = hash.directory_index(depth);
@@ -166,7 +205,7 @@ fn look<const WORDS: usize, V: View<WORDS>>(
     key: E,
     hash: KeyHash,
 ) -> Result<Outcome, LookupFault> {
-    match bucket_read::find(view.bucket(page), key, hash) {
+    match bucket_read::search(view.bucket(page), key, hash) {
         Ok(Found::Inline(values)) => Ok(Outcome::Answer(Answer::Inline(values))),
         Ok(Found::Spilled { reference, index }) => match SetReference::decode(reference) {
             Some(set) => Ok(Outcome::Answer(Answer::Set(set))),

@@ -249,7 +249,9 @@ fn fill_tables(
     for_each_bucket(directory.slots(), |DirectoryBucket { slot, local_depth }| {
         if slot.page == 0 || !files.pages_mut(Space::Buckets).take(slot.page) {
             let page = slot.page;
-            return Err(damaged(format!("page {page} is no bucket's, or two buckets', in the directory")));
+            return Err(damaged(format!(
+                "page {page} is no bucket's, or two buckets', in the directory"
+            )));
         }
         shared.note_checksum(Space::Buckets, slot.page, slot.checksum);
         depth_counts[local_depth as usize] += 1;
