@@ -133,7 +133,6 @@ fn write_first_bucket(file: &dyn DiskFile, files: &mut FileLayout) -> Result<Tab
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
     use crate::handle::Store;

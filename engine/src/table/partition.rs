@@ -57,7 +57,6 @@ pub(crate) fn for_each_bucket<Fault>(
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use std::collections::BTreeMap;
     use std::convert::Infallible;
