@@ -257,9 +257,8 @@ fn fill_tables(
         depth_counts[local_depth as usize] += 1;
         Ok(())
     })?;
-    for (index, slot) in directory.slots().iter().enumerate() {
-        writer.set(&shared.tables, TableKind::Directory, index as u32, slot.page);
-    }
+    let pages = directory.slots().iter().map(|slot| slot.page);
+    writer.fill(&shared.tables, TableKind::Directory, pages);
     writer.set_depth(&shared.tables, depth);
     let numbered = [(TableKind::Overflow, Space::Buckets), (TableKind::Values, Space::Values)];
     for ((kind, space), free) in numbered.into_iter().zip(free_numbers) {

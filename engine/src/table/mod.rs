@@ -114,6 +114,20 @@ impl TableWriter {
         live.of(kind).set(index, page);
     }
 
+    /// Names pages in the first slots of a table that nobody reads yet, while there is no snapshot.
+    pub(crate) fn fill(
+        &self,
+        live: &LiveTables,
+        kind: TableKind,
+        pages: impl Iterator<Item = u32>,
+    ) {
+        debug_assert!(self.snapshots.is_empty(), "a snapshot of a table that is not filled");
+        let array = live.of(kind);
+        for (index, page) in (0..).zip(pages) {
+            array.set(index, page);
+        }
+    }
+
     /// Replaces a page by one of equal content wherever it is named in this slot, snapshots included.
     ///
     /// Answers whether the live slot named it.

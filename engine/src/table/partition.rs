@@ -31,18 +31,21 @@ pub(crate) fn for_each_bucket<Fault>(
     while depth > 0 {
         let half = 1 << (depth - 1);
         let (lower, upper) = told.split_at_mut(half);
+        let (low_slots, high_slots) = slots[..2 * half].split_at(half);
         for start in (0..half).step_by(CHUNK) {
             let end = half.min(start + CHUNK);
+            let pairs = low_slots[start..end].iter().zip(&high_slots[start..end]);
+            let pairs_told = lower[start..end].iter_mut().zip(&upper[start..end]);
             // Gathered without a branch that would be guessed wrong at every other slot.
             let mut found = [0_u32; 2 * CHUNK];
             let mut count = 0;
-            for at in start..end {
-                let differ = u8::from(slots[at] != slots[at + half]) | lower[at] | upper[at];
-                for (told, index) in [(lower[at], at), (upper[at], at + half)] {
-                    found[count] = index as u32;
+            for (at, ((low, high), (low_told, high_told))) in (start..).zip(pairs.zip(pairs_told)) {
+                let differ = u8::from(low != high) | *low_told | high_told;
+                for (told, index) in [(*low_told, at), (*high_told, at + half)] {
+                    found[count % (2 * CHUNK)] = index as u32;
                     count += usize::from(differ & !told & 1);
                 }
-                lower[at] = differ;
+                *low_told = differ;
             }
             for &index in &found[..count] {
                 each(DirectoryBucket { slot: slots[index as usize], local_depth: depth })?;
