@@ -5,6 +5,7 @@ use cidstore_core::hash::{HashSeed, KeyHash};
 use cidstore_core::layout::PAGE_WORDS;
 use cidstore_core::layout::bucket::OVERFLOW_WORD;
 use cidstore_core::layout::entry::SetReference;
+use cidstore_core::layout::table::TableKind;
 use cidstore_core::protocol::lookup::{self, Answer, LookupFault, View};
 use cidstore_core::protocol::word::Word;
 
@@ -14,8 +15,8 @@ use crate::sync::PageWord;
 use crate::values::Values;
 use crate::valueset::{self, SetFault, SetView};
 
-/// Keys whose memory is fetched ahead of their turn in a batch.
-const LOOK_AHEAD: usize = 16;
+/// Keys between two stations of a batch: enough for a line to come from memory meanwhile. 5 and 16 are slower.
+const LOOK_AHEAD: usize = 8;
 
 /// Positions of the scan order: one for each value of the lowest 32 hash bits, reversed.
 pub(crate) const END: u64 = 1 << 32;
@@ -107,34 +108,31 @@ impl<V: View<PAGE_WORDS> + SetView> Reader<'_, V> {
     }
 
     /// All values of each key, fetching the memory of later keys while earlier ones are read.
+    ///
+    /// Each key passes four stations, a stretch of [`LOOK_AHEAD`] keys apart, and each station asks for what the next one
+    /// loads: its directory slot, the tags of its page, its entry.
     pub(crate) fn get_many(&self, keys: &[E], mut each: impl FnMut(usize, Values)) -> Result<()> {
-        // A ring of hashes: the directory slot of a key is fetched two rounds ahead, its page one.
-        let mut hashes = [KeyHash(0); 2 * LOOK_AHEAD];
-        let ahead = |at: usize, hashes: &mut [KeyHash; 2 * LOOK_AHEAD]| {
+        const STATIONS: usize = 4;
+        let mut hashes = [KeyHash(0); STATIONS * LOOK_AHEAD];
+        let directory = self.shared.tables.of(TableKind::Directory);
+        for at in 0..keys.len() + (STATIONS - 1) * LOOK_AHEAD {
             if let Some(&key) = keys.get(at) {
                 let hash = self.seed().hash(key);
-                hashes[at % (2 * LOOK_AHEAD)] = hash;
-                let depth = self.view.depth();
-                self.shared
-                    .tables
-                    .of(cidstore_core::layout::table::TableKind::Directory)
-                    .prefetch(hash.directory_index(depth));
+                hashes[at % hashes.len()] = hash;
+                directory.prefetch(hash.directory_index(self.view.depth()));
             }
-        };
-        for at in 0..2 * LOOK_AHEAD {
-            ahead(at, &mut hashes);
-        }
-        for hash in hashes.iter().take(keys.len().min(LOOK_AHEAD)) {
-            lookup::prefetch(&self.view, *hash);
-        }
-        for (at, &key) in keys.iter().enumerate() {
-            let hash = hashes[at % (2 * LOOK_AHEAD)];
-            if at + LOOK_AHEAD < keys.len() {
-                lookup::prefetch(&self.view, hashes[(at + LOOK_AHEAD) % (2 * LOOK_AHEAD)]);
+            // Where each station is in the keys; it has nothing to do before the first and behind the last.
+            let key_at =
+                |station: usize| at.checked_sub(station * LOOK_AHEAD).filter(|&at| at < keys.len());
+            if let Some(at) = key_at(1) {
+                lookup::prefetch_tags(&self.view, hashes[at % hashes.len()]);
             }
-            let values = self.get_hashed(key, hash)?;
-            ahead(at + 2 * LOOK_AHEAD, &mut hashes);
-            each(at, values);
+            if let Some(at) = key_at(2) {
+                lookup::prefetch_tagged(&self.view, hashes[at % hashes.len()]);
+            }
+            if let Some(at) = key_at(3) {
+                each(at, self.get_hashed(keys[at], hashes[at % hashes.len()])?);
+            }
         }
         Ok(())
     }

@@ -52,6 +52,25 @@ pub fn prefetch<W: Word, const WORDS: usize>(page: &[W; WORDS], hash: KeyHash) {
     probe::prefetch(entry_line(page, (home + 1) % entries_in(WORDS)));
 }
 
+/// Brings near the line of tags: for [`prefetch_tagged`], a few lookups later.
+#[inline(always)]
+pub(super) fn prefetch_tags<W, const WORDS: usize>(page: &[W; WORDS]) {
+    probe::prefetch(tag_line(page));
+}
+
+/// Brings near the entry that [`find`] will look at first, which the tags tell; where they tell of none, the lines that a
+/// miss is told by.
+#[inline(always)]
+pub(super) fn prefetch_tagged<W: Word, const WORDS: usize>(page: &[W; WORDS], hash: KeyHash) {
+    match Positions(tagged(page, hash.tag())).next() {
+        Some(position) => probe::prefetch(entry_line(page, position)),
+        None => {
+            probe::prefetch(header_line(page));
+            probe::prefetch(entry_line(page, hash.home(entries_in(WORDS))));
+        }
+    }
+}
+
 /// Looks for `key`, whose hash is `hash`.
 ///
 /// # Errors

@@ -107,13 +107,31 @@ impl core::error::Error for LookupFault {}
 
 /// Asks for the lines that a [`lookup`] of this key will read first.
 ///
-/// For a batch: the directory slot is loaded here, so the slots of several keys are better prefetched
-/// before.
+/// The directory slot is loaded here.
 #[inline]
 pub fn prefetch<const WORDS: usize, V: View<WORDS>>(view: &V, hash: KeyHash) {
     let page = view.directory_slot(hash.directory_index(view.depth()));
     if page != NO_PAGE {
         bucket_read::prefetch(view.bucket(page), hash);
+    }
+}
+
+/// For a batch, some lookups ahead: asks for the line that tells where in its page this key lies. The directory slot is
+/// loaded here, so those of several keys are better prefetched before.
+#[inline]
+pub fn prefetch_tags<const WORDS: usize, V: View<WORDS>>(view: &V, hash: KeyHash) {
+    let page = view.directory_slot(hash.directory_index(view.depth()));
+    if page != NO_PAGE {
+        bucket_read::prefetch_tags(view.bucket(page));
+    }
+}
+
+/// For a batch, after [`prefetch_tags`] and before the [`lookup`]: asks for the line of the key's entry.
+#[inline]
+pub fn prefetch_tagged<const WORDS: usize, V: View<WORDS>>(view: &V, hash: KeyHash) {
+    let page = view.directory_slot(hash.directory_index(view.depth()));
+    if page != NO_PAGE {
+        bucket_read::prefetch_tagged(view.bucket(page), hash);
     }
 }
 
