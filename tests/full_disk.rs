@@ -13,6 +13,8 @@
 use std::fs;
 use std::io::Write as _;
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
 
 use cidstore::{Durability, E, Error, OpenOptions, Store};
 use cidstore_testkit::content::{assert_store, assert_verified, model_of, pairs_of};
@@ -170,6 +172,9 @@ fn no_space_names_who_holds_it_back() {
         panic!("the pages that were replaced are used again");
     };
     let guard = store.pin().unwrap();
+    refused();
+    // A reader is named once pages have waited for it for 20 ms: before that it may be on its way out.
+    thread::sleep(Duration::from_millis(20));
     let told = refused();
     assert!(told.contains("read guard"), "{told}");
     drop(guard);
@@ -278,6 +283,36 @@ fn a_clean_store_on_a_read_only_file_system() {
     assert!(matches!(options().open(&data).map(drop), Err(Error::Io { .. })));
 }
 
+/// The command's dictionary of names is the first to find the disk full. What it got is given back.
+#[cfg(feature = "command")]
+#[test]
+fn a_load_without_room_leaves_nothing() {
+    let Some(disk) = SmallDisk::mount() else { return };
+    let names = disk.scratch.path().join("data.h5.names");
+    let input = tempfile::Builder::new().suffix(".tsv").tempfile().unwrap();
+    let lines =
+        (0..60_000).map(|line| format!("a name for key {line}\ta name for a value {line}\n"));
+    fs::write(input.path(), lines.collect::<String>()).unwrap();
+    let load = || {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_cidstore"));
+        command.args(["load", "--ids", "name"]).args([&disk.scratch.data(), input.path()]);
+        let ended = command.output().unwrap();
+        let told = String::from_utf8(ended.stderr).unwrap();
+        assert_eq!(ended.status.code(), Some(5), "{told}");
+        assert!(told.contains("data.h5.names: write: No space"), "{told}");
+    };
+    load();
+    assert_eq!(fs::read_dir(disk.scratch.path()).unwrap().count(), 0);
+    let store = options().open(disk.scratch.data()).unwrap();
+    store.insert(1, 1).unwrap();
+    store.close().unwrap();
+    drop(store);
+    fs::write(&names, "no name, and not ours to change").unwrap();
+    load();
+    assert_eq!(fs::read(&names).unwrap(), b"no name, and not ours to change");
+    assert_eq!(pairs_of(&options().open(disk.scratch.data()).unwrap()), [(1, 1)]);
+}
+
 /// What this binary does as a child of the tests above.
 #[test]
 fn child() {
@@ -292,5 +327,5 @@ fn child() {
         }
     }
     tell_parent("full");
-    std::thread::sleep(std::time::Duration::from_secs(60));
+    thread::sleep(Duration::from_secs(60));
 }
