@@ -45,7 +45,8 @@ fn main() -> ExitCode {
             // What was answered before the failure stands before it. If that can't be written, the
             // failure itself is still the better message.
             let _ = output.flush();
-            complain(&failure.to_string());
+            // Names of files and words of libraries come from anywhere: one line, and no control characters.
+            complain(&ids::shown(&failure.to_string()));
             ExitCode::from(failure.exit_code())
         }
     }
