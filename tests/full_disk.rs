@@ -313,6 +313,25 @@ fn a_load_without_room_leaves_nothing() {
     assert_eq!(pairs_of(&options().open(disk.scratch.data()).unwrap()), [(1, 1)]);
 }
 
+/// A limit on the size of files is told like a full disk, by the data file and by the log, and kills nobody.
+#[cfg(feature = "command")]
+#[test]
+fn a_limit_on_the_size_of_files() {
+    let scratch = Scratch::new();
+    for (blocks, name) in [(100, "data.h5"), (1000, "data.h5-wal")] {
+        let line = format!("ulimit -f {blocks}; exec \"$0\" insert \"$1\" 0x1 0x2");
+        let mut shell = std::process::Command::new("/bin/sh");
+        shell.args(["-c", &line, env!("CARGO_BIN_EXE_cidstore")]).arg(scratch.data());
+        let ended = shell.output().unwrap();
+        let told = String::from_utf8(ended.stderr).unwrap();
+        assert_eq!(ended.status.code(), Some(5), "{told}");
+        assert!(told.contains(&format!("{name}: no space: ")), "{told}");
+        let left = fs::read_dir(scratch.path()).unwrap().count();
+        assert_eq!(left, usize::from(name != "data.h5"), "no half of a file");
+    }
+    assert!(options().open(scratch.data()).unwrap().insert(1, 2).unwrap());
+}
+
 /// What this binary does as a child of the tests above.
 #[test]
 fn child() {
