@@ -13,8 +13,9 @@
 use std::fs;
 use std::io::Write as _;
 use std::path::Path;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cidstore::{Durability, E, Error, OpenOptions, Store};
 use cidstore_testkit::content::{assert_store, assert_verified, model_of, pairs_of};
@@ -28,6 +29,25 @@ const BATCH: u64 = 64;
 
 fn options() -> OpenOptions {
     Store::options().durability(Durability::Buffered).wal_bytes(256 << 10)
+}
+
+/// Pages that one store has replaced wait for the read guards of all stores in the process. So who holds one for long
+/// has the process for itself, where tests run side by side in one.
+static GUARDS: RwLock<()> = RwLock::new(());
+
+/// For a test that needs its replaced pages back soon.
+fn no_guards() -> RwLockReadGuard<'static, ()> {
+    GUARDS.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Tries again what others may be in the way of for a moment.
+#[track_caller]
+fn within_patience(is_done: impl Fn() -> bool) {
+    let begin = Instant::now();
+    while !is_done() {
+        assert!(begin.elapsed() < Duration::from_secs(60), "still not");
+        thread::sleep(Duration::from_millis(1));
+    }
 }
 
 /// A file system of a few MiB; unmounted when dropped.
@@ -142,6 +162,7 @@ fn live_through(store: &Store, data: &Path, options: &OpenOptions) {
 
 #[test]
 fn max_bytes_is_a_full_disk() {
+    let _none = no_guards();
     let scratch = Scratch::new();
     let options = options().max_bytes(2 << 20);
     let store = options.open(scratch.data()).unwrap();
@@ -153,12 +174,15 @@ fn max_bytes_is_a_full_disk() {
 /// A refused write names the reader that keeps replaced pages from being used again.
 #[test]
 fn no_space_names_who_holds_it_back() {
+    let _alone = GUARDS.write().unwrap_or_else(PoisonError::into_inner);
     let scratch = Scratch::new();
     let store = options().max_bytes(2 << 20).open(scratch.data()).unwrap();
     let keys = || (0..500_u64).map(|key| (element(key.into()), element(1)));
     store.batch_insert(&keys().collect::<Vec<_>>()).unwrap();
-    let refused = || {
+    // Rounds that change every page, each with something else before it, until one is refused.
+    let refused = |before_round: &mut dyn FnMut()| {
         for value in 0..10_000_u64 {
+            before_round();
             let pairs: Vec<_> = keys().map(|(key, _)| (key, E::from(value % 3))).collect();
             let changed = if value % 2 == 0 {
                 store.batch_insert(&pairs).map(drop)
@@ -172,20 +196,24 @@ fn no_space_names_who_holds_it_back() {
         panic!("the pages that were replaced are used again");
     };
     let guard = store.pin().unwrap();
-    refused();
+    refused(&mut || ());
     // A reader is named once pages have waited for it for 20 ms: before that it may be on its way out.
     thread::sleep(Duration::from_millis(20));
-    let told = refused();
+    let told = refused(&mut || ());
     assert!(told.contains("read guard"), "{told}");
     drop(guard);
-    let snapshot = store.snapshot().unwrap();
-    let told = refused();
-    assert!(told.contains("snapshot"), "{told}");
-    drop(snapshot);
+    // The pages come back.
+    within_patience(|| store.insert(1, 1).and_then(|_| store.checkpoint()).is_ok());
+    // A snapshot keeps the pages of its moment: some of them keep those of every round.
+    let mut snapshots = Vec::new();
+    let told = refused(&mut || snapshots.push(store.snapshot().unwrap()));
+    assert!(told.contains("snapshots are alive"), "{told}");
+    drop(snapshots);
 }
 
 #[test]
 fn a_larger_max_bytes_makes_room() {
+    let _none = no_guards();
     let scratch = Scratch::new();
     let store = options().max_bytes(1 << 20).open(scratch.data()).unwrap();
     let mut model = Model::new();
@@ -198,6 +226,7 @@ fn a_larger_max_bytes_makes_room() {
 
 #[test]
 fn a_full_disk() {
+    let _none = no_guards();
     let Some(disk) = SmallDisk::mount() else { return };
     let data = disk.scratch.data();
     let store = options().open(&data).unwrap();
@@ -206,6 +235,7 @@ fn a_full_disk() {
 
 #[test]
 fn space_that_somebody_else_gives_back() {
+    let _none = no_guards();
     let Some(disk) = SmallDisk::mount() else { return };
     let ballast = disk.scratch.path().join("ballast");
     fs::write(&ballast, vec![1; 2 << 20]).unwrap();
@@ -277,7 +307,8 @@ fn a_clean_store_on_a_read_only_file_system() {
     store.close().unwrap();
     // The descriptors go with the last handle.
     drop(store);
-    mount_remount(disk.scratch.path(), MountFlags::RDONLY, c"").unwrap();
+    // Busy while another test starts a process: that has all files open until it becomes another program.
+    within_patience(|| mount_remount(disk.scratch.path(), MountFlags::RDONLY, c"").is_ok());
     let reader = options().read_only(true).open(&data).unwrap();
     assert_eq!(pairs_of(&reader), [(1, 2)]);
     assert!(matches!(options().open(&data).map(drop), Err(Error::Io { .. })));
