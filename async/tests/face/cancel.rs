@@ -64,7 +64,8 @@ fn check(store: &Store, ends: &[End]) -> u64 {
     happened
 }
 
-fn dropped_at_random(seed: u64, queue_changes: u32) {
+/// Calls that are dropped after a few polls; answers how many of these happened all the same.
+fn dropped_at_random(seed: u64, queue_changes: u32) -> u64 {
     run(async {
         let scratch = Scratch::new();
         let options = CidStore::options().queue_changes(queue_changes);
@@ -81,21 +82,24 @@ fn dropped_at_random(seed: u64, queue_changes: u32) {
         assert_eq!(store.batch_insert(&all).await.unwrap(), u64::from(queue_changes));
         let happened = check(store.store(), &ends);
         let dropped = ends.iter().filter(|&&end| end == End::Dropped).count();
-        assert!(dropped > 20 && happened > 0, "{happened} of {dropped} dropped calls happened");
+        assert!(dropped > 20, "{dropped} calls were dropped");
         store.close().await.unwrap();
         let again = Store::open(scratch.data()).unwrap();
         assert_eq!(check(&again, &ends), happened);
         assert!(again.verify().unwrap().problems.is_empty());
-    });
+        happened
+    })
 }
 
 #[test]
 fn calls_dropped_in_a_long_queue_happen_whole_or_not_at_all() {
-    dropped_at_random(1, 1 << 12);
+    // There is room for all: what was polled is queued.
+    assert!(dropped_at_random(1, 1 << 12) > 0);
 }
 
 #[test]
 fn calls_dropped_in_a_short_queue_happen_whole_or_not_at_all() {
+    // Most wait for their turn when they are dropped; on a machine with much else to do, all.
     dropped_at_random(2, 16);
     dropped_at_random(3, 2);
 }
