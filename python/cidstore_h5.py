@@ -14,6 +14,7 @@ Keys and values are Python integers below 2**128; in arrays they are pairs of wo
 """
 
 import bisect
+import operator
 import os
 import struct
 import time
@@ -36,6 +37,8 @@ MASK64 = (1 << 64) - 1
 PI = (0x243F6A8885A308D3, 0x13198A2E03707345, 0xA4093822299F31D1, 0x082EFA98EC4E6C89)
 # Pages that are checked and taken apart at once.
 BLOCK = 256
+# How often `refresh` looks again when checkpoints come while it reads.
+REFRESHES = 20
 
 ELEMENT = np.dtype([("high", "<u8"), ("low", "<u8")])
 SLOT = np.dtype([("page", "<u4"), ("checksum", "<u4")])
@@ -123,6 +126,8 @@ class Space:
         parts = group["file_segments"].values() if "file_segments" in group else [group["pages"]]
         self.ends, self.offsets, end = [], [], 0
         for part in parts:
+            if part.chunks is not None:
+                raise ValueError(f"{part.file.filename}: compressed, so pages have no place to be read from: import it")
             # Offset of page 0, had the part begun there.
             self.offsets.append((part.id.get_offset() or 0) - end * PAGE)
             end += len(part)
@@ -162,28 +167,41 @@ class View:
             self._file = None
 
     def refresh(self):
-        """Shows the last checkpoint from now on."""
-        # Read first: if it changes while the rest is read, the view is outdated from the start.
-        self._header = os.pread(self._file, VIEW_BYTES, VIEW_AT)
-        with h5py.File(self.path, "r") as file:
-            kind = file.attrs.get("encoding-type", b"")
-            if (kind.decode() if isinstance(kind, bytes) else kind) != "cidstore":
-                raise Damaged(f"{self.path}: no CIDStore data file")
-            config = file["config"].attrs
-            self.checkpoint = int(config["checkpoint"])
-            self.generation = int(config["generation"])
-            self.lsn = int(config["lsn"])
-            self.key_count = int(config["key_count"])
-            self.value_count = int(config["value_count"])
-            self.depth = int(config["global_depth"])
-            self._seed = tuple(int(word) for word in config["hash_seed"])
-            self._buckets = Space(file["buckets"], BUCKETS)
-            self._values = Space(file["values"], VALUES)
-            self._directory = self._slots(file, config)
-            self._overflow = _table(file["buckets"], "overflow")
-            self._table = _table(file["values"], "table")
+        """Shows the last checkpoint from now on. Raises `Damaged` if the file does not tell it, or is no data file."""
+        for attempt in range(REFRESHES):
+            # Read first: if it changes while the rest is read, the view is outdated from the start.
+            self._header = self._pread(VIEW_BYTES, VIEW_AT)
+            try:
+                with h5py.File(self.path, "r") as file:
+                    self._describe(file)
+                break
+            except (OSError, KeyError, RuntimeError) as error:
+                # The store may have put the place of these objects to another use meanwhile.
+                if self._header != self._pread(VIEW_BYTES, VIEW_AT) and attempt + 1 < REFRESHES:
+                    continue
+                if isinstance(error, OSError):
+                    raise
+                raise Damaged(f"{self.path}: {error.args[0] if error.args else error}") from error
         self._pages = self._directory["page"].tolist()
         self.opened = time.time()
+
+    def _describe(self, file):
+        kind = file.attrs.get("encoding-type", b"")
+        if (kind.decode() if isinstance(kind, bytes) else kind) != "cidstore":
+            raise Damaged(f"{self.path}: no CIDStore data file")
+        config = file["config"].attrs
+        self.checkpoint = int(config["checkpoint"])
+        self.generation = int(config["generation"])
+        self.lsn = int(config["lsn"])
+        self.key_count = int(config["key_count"])
+        self.value_count = int(config["value_count"])
+        self.depth = int(config["global_depth"])
+        self._seed = tuple(int(word) for word in config["hash_seed"])
+        self._buckets = Space(file["buckets"], BUCKETS)
+        self._values = Space(file["values"], VALUES)
+        self._directory = self._slots(file, config)
+        self._overflow = _table(file["buckets"], "overflow")
+        self._table = _table(file["values"], "table")
 
     def _slots(self, file, config):
         if "dir" in config:
@@ -211,11 +229,14 @@ class View:
         Checks the generation of each page on the way and the checksum of the entry; `items` and `to_arrays` check all
         of each page. Raises `Stale` if the store has reused a page that leads to them, `Damaged` if the file is.
         """
+        # Of whatever kind of integer: those of numpy have too few bits for what follows.
+        key = operator.index(key)
         hashed = self._hash(key)
         index = hashed & (1 << self.depth) - 1
         number = self._pages[index]
         tag = bytes([hashed >> 32 & 255 or 1])
         high, low = key >> 64, key & MASK64
+        chain = 0
         while number:
             at = self._buckets.offset(number)
             page = self._bucket(at, number, index)
@@ -225,6 +246,9 @@ class View:
                 return found
             overflow = struct.unpack_from("<I", page, 24)[0]
             self._check_generation(at, number)
+            chain += 1
+            if overflow and (overflow >= len(self._overflow) or chain > len(self._overflow)):
+                raise self._stale_or_damaged(f"bucket page {number}")
             number = int(self._overflow["page"][overflow]) if overflow else 0
         return []
 
@@ -303,12 +327,15 @@ class View:
             if kind != EXTENTS_KIND or begin + 64 + 16 * capacity > PAGE:
                 raise self._stale_or_damaged(f"logical value page {logical}")
             return self._live(page, key, (begin, begin + 20, begin + 24, begin + 64), capacity)
-        while kind == INNER_KIND:
+        seen = 0
+        while kind == INNER_KIND and seen <= len(self._table):
+            seen += 1
             page = self._value_page(struct.unpack_from("<I", page, 2752)[0], thorough)
             kind = struct.unpack_from("<H", page)[0]
         leaves = []
         while True:
-            if kind != LEAF_KIND:
+            seen += 1
+            if kind != LEAF_KIND or seen > len(self._table):
                 raise self._stale_or_damaged(f"logical value page {logical}")
             leaves.append(self._live(page, key, (80, 20, 48, 96), 250))
             if page[2] != 1:
@@ -330,10 +357,15 @@ class View:
         return found[dead == 0]
 
     def _read(self, at, size):
-        found = os.pread(self._file, size, at)
+        found = self._pread(size, at)
         if len(found) < size:
             raise Stale(f"{self.path}: cut to {at + len(found)} bytes since checkpoint {self.checkpoint}; refresh the view")
         return found
+
+    def _pread(self, size, at):
+        if self._file is None:
+            raise ValueError(f"{self.path}: the view is closed")
+        return os.pread(self._file, size, at)
 
     def _stale_or_damaged(self, what):
         if self.age()["outdated"]:

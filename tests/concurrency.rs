@@ -61,15 +61,16 @@ impl Progress {
     }
 }
 
-/// Runs `write` until time is up beside `READERS` times `read`.
+/// Runs `write` beside `READERS` times `read`, until time is up and each reader has got on.
 fn beside(write: impl FnOnce(&dyn Fn() -> bool) + Send, read: impl Fn(u64) + Sync) {
     let stop = AtomicBool::new(false);
     // Relaxed: only ends loops; the joins order everything else.
     let going = || !stop.load(Ordering::Relaxed);
+    let late = AtomicU64::new(READERS);
     thread::scope(|scope| {
         let readers: Vec<_> = (0..READERS)
             .map(|reader| {
-                let (read, going) = (&read, &going);
+                let (read, going, late) = (&read, &going, &late);
                 scope.spawn(move || {
                     let mut reads = 0_u64;
                     while going() {
@@ -77,17 +78,24 @@ fn beside(write: impl FnOnce(&dyn Fn() -> bool) + Send, read: impl Fn(u64) + Syn
                             read(scramble(reads << 8 | reader));
                             reads += 1;
                         }
+                        if reads == 100 {
+                            late.fetch_sub(1, Ordering::Relaxed);
+                        }
                     }
-                    reads
                 })
             })
             .collect();
         let begin = Instant::now();
-        let timed = || begin.elapsed() < RUN && readers.iter().all(|reader| !reader.is_finished());
+        // On a machine with much else to do a reader may get its first turn after the time is up. One that has ended
+        // found something wrong.
+        let timed = || {
+            (begin.elapsed() < RUN || late.load(Ordering::Relaxed) > 0)
+                && readers.iter().all(|reader| !reader.is_finished())
+        };
         write(&timed);
         stop.store(true, Ordering::Relaxed);
         for reader in readers {
-            assert!(reader.join().unwrap() >= 100, "a reader did not get on");
+            reader.join().unwrap();
         }
     });
 }

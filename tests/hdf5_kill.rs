@@ -10,7 +10,6 @@
 )]
 
 use std::path::Path;
-use std::thread;
 use std::time::Duration;
 
 use cidstore::{Durability, E, OpenOptions, Store};
@@ -25,6 +24,8 @@ const KILLS: u64 = 50;
 const KILLS_A_STORE: u64 = 10;
 /// Keys of a batch, each with one value.
 const BATCH: u64 = 700;
+/// A child is killed after fewer acknowledged batches than this, in the middle of what follows.
+const BATCHES_A_LIFE: u64 = 12;
 
 fn options() -> OpenOptions {
     Store::options().durability(Durability::Buffered).wal_bytes(256 << 10)
@@ -56,15 +57,9 @@ fn a_file_that_was_killed_while_it_grew_is_whole() {
         for _ in 0..KILLS_A_STORE {
             let mut child = Child::spawn("child", &format!("grow {done}"), &scratch.data());
             child.expect_line("open");
-            let patience = Duration::from_millis(random.below(60));
-            let acknowledged = thread::scope(|scope| {
-                let (lines, mut killer) = child.split();
-                scope.spawn(move || {
-                    thread::sleep(patience);
-                    killer.kill();
-                });
-                lines.last().map_or(done, |line| line.parse().unwrap())
-            });
+            let moment = Duration::from_micros(random.below(3000));
+            let last = child.kill_after(random.below(BATCHES_A_LIFE) as usize, moment);
+            let acknowledged = last.map_or(done, |line| line.parse().unwrap());
             let batches = whole_batches(&View::open(&scratch.data_bytes()).unwrap());
             assert!(batches <= acknowledged + 1, "HDF5 shows what nobody wrote");
             shown = shown.max(batches);

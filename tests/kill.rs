@@ -12,7 +12,6 @@
 )]
 
 use std::path::Path;
-use std::thread;
 use std::time::Duration;
 
 use cidstore::{Durability, OpenOptions, Store};
@@ -24,6 +23,8 @@ use cidstore_testkit::random::Random;
 use cidstore_testkit::{Model, Scratch};
 
 const ROUNDS: u64 = 12;
+/// A child is killed after fewer acknowledged steps than this, in the middle of what follows.
+const STEPS_A_ROUND: u64 = 200;
 
 fn options(durability: Durability) -> OpenOptions {
     Store::options().durability(durability).wal_bytes(256 << 10)
@@ -66,15 +67,9 @@ fn kill_again_and_again(role: &str, durability: Durability) {
         // The child is told where the story stands by the name of its role.
         let mut child = Child::spawn("child", &format!("{role} {done}"), &scratch.data());
         child.expect_line("open");
-        let patience = Duration::from_millis(random.below(120));
-        let acknowledged = thread::scope(|scope| {
-            let (lines, mut killer) = child.split();
-            scope.spawn(move || {
-                thread::sleep(patience);
-                killer.kill();
-            });
-            lines.last().map_or(done, |line| line.parse().unwrap())
-        });
+        let moment = Duration::from_micros(random.below(3000));
+        let last = child.kill_after(random.below(STEPS_A_ROUND) as usize, moment);
+        let acknowledged = last.map_or(done, |line| line.parse().unwrap());
         for number in done..acknowledged {
             effect(&mut model, &step(number));
         }
@@ -95,7 +90,7 @@ fn kill_again_and_again(role: &str, durability: Durability) {
             assert_eq!(model_of(&options(durability).open(killed.data()).unwrap()), model);
         }
     }
-    assert!(done > ROUNDS, "the children got nothing done");
+    assert!(done > ROUNDS * STEPS_A_ROUND / 4, "the children got little done: {done} steps");
 }
 
 #[test]

@@ -223,3 +223,79 @@ fn a_page_that_was_reused_is_noticed() {
     view.ask("refresh");
     assert!(view.pairs("items") == model);
 }
+
+/// What is no data file, a closed view, a key that is none: each is told by an error that says so.
+const MISUSE: &str = r#"
+import sys
+import numpy as np
+import cidstore_h5
+def told(call):
+    try:
+        return str(call())
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+for path in sys.argv[2:]:
+    print(told(lambda: cidstore_h5.open(path)))
+view = cidstore_h5.open(sys.argv[1])
+for key in (5, np.uint64(5), np.int8(5), "five", 5.0, -1):
+    print(told(lambda: view.get(key)))
+view.close()
+view.close()
+for call in (lambda: view.get(5), lambda: list(view.items()), view.to_arrays, view.age, view.refresh):
+    print(told(call))
+"#;
+
+#[test]
+fn misuse_is_told() {
+    let scratch = Scratch::new();
+    let store = buffered().open(scratch.data()).unwrap();
+    store.insert(5, 6).unwrap();
+    store.close().unwrap();
+    let mut damaged = scratch.data_bytes();
+    // The objects of the HDF5 file, which its superblock at 8192 leads to, lie before the directory's pages.
+    let root = u64::from_le_bytes(damaged[8192 + 36..8192 + 44].try_into().unwrap()) as usize;
+    damaged[8192 + root + 20] ^= 1;
+    let file = |name: &str, bytes: &[u8]| {
+        let path = scratch.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path
+    };
+    let files = [
+        file("damaged.h5", &damaged),
+        file("text.h5", b"no HDF5 file"),
+        file("empty.h5", b""),
+        scratch.path().join("missing.h5"),
+        scratch.path().into(),
+    ];
+    let output = Command::new("/usr/bin/python3")
+        .args(["-c", MISUSE])
+        .arg(scratch.data())
+        .args(&files)
+        .env("PYTHONPATH", concat!(env!("CARGO_MANIFEST_DIR"), "/python"))
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let told = String::from_utf8(output.stdout).unwrap();
+    let told: Vec<&str> = told.lines().collect();
+    let expected = [
+        "Damaged: ",
+        "OSError: ",
+        "OSError: ",
+        "FileNotFoundError: ",
+        "IsADirectoryError: ",
+        "[6]",
+        "[6]",
+        "[6]",
+        "TypeError: 'str' object cannot be interpreted as an integer",
+        "TypeError: 'float' object cannot be interpreted as an integer",
+        "ValueError: -1 is no key",
+    ];
+    assert_eq!(told.len(), expected.len() + 5, "{told:#?}");
+    for (told, expected) in told.iter().zip(expected) {
+        assert!(told.starts_with(expected), "{told}, not {expected}");
+    }
+    for closed in &told[expected.len()..] {
+        assert!(closed.ends_with("the view is closed"), "{closed}");
+    }
+}

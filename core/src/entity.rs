@@ -156,7 +156,8 @@ impl fmt::Display for ParseError {
             Self::Empty => write!(f, "no digits"),
             Self::Length { found } => write!(
                 f,
-                "{found} characters; a number is 32 hexadecimal digits, 0x and up to 32, or a UUID"
+                "{found} {} long; a number is 32 hexadecimal digits, 0x and up to 32, or a UUID",
+                if *found == 1 { "byte" } else { "bytes" }
             ),
             Self::Digit { offset } => write!(f, "no hexadecimal digit at offset {offset}"),
             Self::Dash { offset } => write!(f, "a UUID has a dash at offset {offset}"),

@@ -162,7 +162,8 @@ impl BulkLoader<'_> {
         self.len() == 0
     }
 
-    /// Loads the pairs, telling `progress` now and then. Durable and visible when it returns.
+    /// Loads the pairs, telling `progress` now and then. Durable and visible when it returns. `progress` may read the
+    /// store; a write on it there is refused as [`Error::Nested`].
     ///
     /// # Errors
     ///
@@ -178,6 +179,8 @@ impl BulkLoader<'_> {
         engine.checkpoint_with(&mut checkpointer, false)?;
         let mut state = engine.writer();
         engine.check_writable()?;
+        // What `progress` asks of this store must not wait for the lock that is held here.
+        let _inside = transaction::Inside::enter(engine, &state);
         let lsn = engine.number_of_load(&mut state)?;
         let counters = &engine.shared.counters;
         let before = counters.values.load(Ordering::Relaxed);

@@ -1,7 +1,7 @@
 //! What can go wrong, named so that a caller can act on it.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Result of a store operation.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -15,7 +15,8 @@ pub enum Error {
     Io {
         /// The file; of `serve_metrics` the address.
         path: PathBuf,
-        /// What was tried: `open`, `read`, `write`, `sync`, `allocate`, `map`, `rename`, `truncate`, `lock`.
+        /// What was tried: `open`, `create`, `read`, `write`, `sync`, `allocate`, `map`, `rename`, `remove`, `truncate`,
+        /// `lock`, `listen at`, `start a thread for`.
         action: &'static str,
         /// The system's answer.
         #[source]
@@ -148,6 +149,27 @@ pub enum Error {
 }
 
 impl Error {
+    /// Of a file that is made under a temporary name: tells of `path`, the name that the caller gave.
+    #[must_use]
+    pub(crate) fn of_new_file(self, temporary: &Path, path: &Path) -> Self {
+        let path = || path.to_path_buf();
+        match self {
+            Self::Io { path: at, action, source } if at == temporary => {
+                let action = if action == "open" { "create" } else { action };
+                Self::Io { path: path(), action, source }
+            }
+            Self::NoSpace { path: at, detail } if at == temporary => {
+                Self::NoSpace { path: path(), detail }
+            }
+            // A new file is never missing: its directory is.
+            Self::NotFound { path: at } if at == temporary => {
+                let source = io::Error::new(io::ErrorKind::NotFound, "no such directory");
+                Self::Io { path: path(), action: "create", source }
+            }
+            other => other,
+        }
+    }
+
     /// True if bytes on disk are damaged.
     #[must_use]
     pub fn is_corruption(&self) -> bool {

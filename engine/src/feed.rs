@@ -16,6 +16,7 @@ use cidstore_core::layout::record::{Opcode, RECORD_BYTES, RING_START, Record};
 use crate::error::{Error, Result};
 use crate::handle::Store;
 use crate::store::engine::Engine;
+use crate::transaction;
 use crate::waiters::Place;
 
 /// Records that are read at once.
@@ -98,6 +99,7 @@ impl Store {
     /// [`Error::ReadOnly`] for a store that is only read. Else see [`Store`].
     pub fn subscribe(&self, from_lsn: u64) -> Result<Feed> {
         let engine = self.engine();
+        transaction::check_not_nested(engine)?;
         engine.shared.check_open()?;
         let state = engine.writer();
         let Some(log) = &state.log else { return Err(Error::ReadOnly) };
@@ -239,6 +241,9 @@ impl Feed {
 
     /// Why the record is not there: it was given up, or it is damaged.
     fn not_expected(&self, reason: &str) -> Error {
+        if let Err(nested) = transaction::check_not_nested(&self.engine) {
+            return nested;
+        }
         let oldest = self.engine.writer().log.as_ref().map_or(u64::MAX, |log| log.oldest_lsn());
         if self.lsn < oldest {
             return Error::Lagged { from: self.lsn.max(self.from), oldest };

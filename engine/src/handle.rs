@@ -343,6 +343,7 @@ impl Store {
     ///
     /// See [`Store`].
     pub fn sync(&self) -> Result<()> {
+        transaction::check_not_nested(self.engine())?;
         self.engine().sync_log().map(drop)
     }
 

@@ -14,7 +14,9 @@ use cidstore_core::protocol::content::Content;
 
 use crate::error::{Error, Result};
 use crate::handle::Store;
+use crate::shared::Shared;
 use crate::store::engine::WriterState;
+use crate::transaction;
 use crate::tuning::TuningStats;
 use crate::upkeep::MaintenanceStats;
 use crate::verify::Problem;
@@ -96,6 +98,63 @@ pub struct Stats {
     pub tuning: TuningStats,
 }
 
+/// What of [`Stats`] is read under the writer lock. Cheap: a transaction takes it along.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WriterFigures {
+    keys: u64,
+    values: u64,
+    lsn: u64,
+    global_depth: u32,
+    buckets: u64,
+    bucket_pages: u64,
+    value_pages: u64,
+    table_pages: u64,
+    free_pages: u64,
+    file_bytes: u64,
+    pool_pages: u64,
+    retired: u64,
+    snapshots: u64,
+    oldest_pin: Option<Duration>,
+    wal_bytes: u64,
+    wal_used_bytes: u64,
+    /// Records and flushes of the log.
+    pub(crate) log_counts: (u64, u64),
+}
+
+impl WriterFigures {
+    pub(crate) fn of(shared: &Shared, state: &WriterState) -> Self {
+        let pages = &state.writer.pages;
+        let (file_bytes, table_pages, free_pages) = {
+            let files = pages.files();
+            let tables = files.pages(Space::Tables);
+            let free = Space::ALL.map(|space| u64::from(files.pages(space).free_count()));
+            let table_pages = u64::from(tables.page_count() - tables.free_count());
+            (files.end(), table_pages, free.iter().sum())
+        };
+        let log = state.log.as_ref();
+        let buckets = pages.bucket_count();
+        Self {
+            keys: shared.counters.keys.load(Ordering::Relaxed),
+            values: shared.counters.values.load(Ordering::Relaxed),
+            lsn: shared.counters.applied_lsn.load(Ordering::Relaxed),
+            global_depth: shared.tables.depth(),
+            buckets,
+            bucket_pages: buckets + pages.overflow_numbers.used(),
+            value_pages: pages.value_numbers.used(),
+            table_pages,
+            free_pages,
+            file_bytes,
+            pool_pages: (pages.bucket_pool.used_pages() + pages.value_pool.used_pages()) as u64,
+            retired: pages.limbo.len() as u64,
+            snapshots: pages.tables.snapshot_count() as u64,
+            oldest_pin: pages.limbo.oldest_wait(),
+            wal_bytes: log.map_or(0, |log| log.file_bytes()),
+            wal_used_bytes: log.map_or(0, |log| log.used_bytes()),
+            log_counts: log.map_or((0, 0), |log| log.counts()),
+        }
+    }
+}
+
 impl Store {
     /// The entry of a key; `None` if it is not there. For looking inside, not for speed.
     ///
@@ -106,7 +165,7 @@ impl Store {
         let key = key.into();
         let engine = self.engine();
         engine.shared.check_open()?;
-        crate::transaction::check_not_nested(engine)?;
+        transaction::check_not_nested(engine)?;
         if engine.shared.verify_reads {
             // Checks the pages on the way, as every read does then.
             self.contains_key(key)?;
@@ -163,49 +222,44 @@ impl Store {
         self.reading(|reader| reader.tombstone_count(key))
     }
 
-    /// The counters of the store, at one time between two writes.
+    /// The counters of the store, at one time between two writes: within [`write`](Self::write), when it began.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.stats_locked(&self.engine().writer())
+        self.stats_of(&self.writer_figures())
     }
 
-    /// As [`stats`](Self::stats), for a caller that has the writer.
-    pub(crate) fn stats_locked(&self, state: &WriterState) -> Stats {
+    /// What the writer knows now, or knew when this thread's transaction began: nothing has changed since.
+    pub(crate) fn writer_figures(&self) -> WriterFigures {
         let engine = self.engine();
-        let pages = &state.writer.pages;
-        let overflow_pages = pages.overflow_numbers.used();
-        let (bucket_pages, value_pages) =
-            (pages.bucket_count() + overflow_pages, pages.value_numbers.used());
-        let (file_bytes, table_pages, free_pages) = {
-            let files = pages.files();
-            let tables = files.pages(Space::Tables);
-            let free = Space::ALL.map(|space| u64::from(files.pages(space).free_count()));
-            let table_pages = u64::from(tables.page_count() - tables.free_count());
-            (files.end(), table_pages, free.iter().sum())
-        };
-        let pool_pages = pages.bucket_pool.used_pages() + pages.value_pool.used_pages();
-        let log = state.log.as_ref();
+        transaction::figures_inside(engine)
+            .unwrap_or_else(|| WriterFigures::of(&engine.shared, &engine.writer()))
+    }
+
+    /// [`Stats`] with what the writer knew.
+    pub(crate) fn stats_of(&self, figures: &WriterFigures) -> Stats {
+        let engine = self.engine();
+        let WriterFigures { bucket_pages, value_pages, table_pages, .. } = *figures;
         Stats {
-            keys: self.len(),
-            values: self.value_len(),
-            global_depth: engine.shared.tables.depth(),
-            buckets: pages.bucket_count(),
+            keys: figures.keys,
+            values: figures.values,
+            global_depth: figures.global_depth,
+            buckets: figures.buckets,
             bucket_pages,
-            overflow_pages,
+            overflow_pages: bucket_pages - figures.buckets,
             value_pages,
             table_pages,
-            free_pages,
+            free_pages: figures.free_pages,
             live_bytes: (bucket_pages + value_pages + table_pages) * PAGE_BYTES as u64,
-            file_bytes,
-            wal_bytes: log.map_or(0, |log| log.file_bytes()),
-            wal_bytes_max: log.map_or(0, |_| engine.settings.wal_bytes),
-            wal_used_bytes: log.map_or(0, |log| log.used_bytes()),
-            pool_bytes: pool_pages as u64 * PAGE_BYTES as u64,
-            retired: pages.limbo.len() as u64,
+            file_bytes: figures.file_bytes,
+            wal_bytes: figures.wal_bytes,
+            wal_bytes_max: engine.wal.as_ref().map_or(0, |_| engine.settings.wal_bytes),
+            wal_used_bytes: figures.wal_used_bytes,
+            pool_bytes: figures.pool_pages * PAGE_BYTES as u64,
+            retired: figures.retired,
             checkpoints: engine.shared.counters.checkpoints.load(Ordering::Relaxed),
-            snapshots: pages.tables.snapshot_count() as u64,
-            oldest_pin: pages.limbo.oldest_wait(),
-            lsn: self.lsn(),
+            snapshots: figures.snapshots,
+            oldest_pin: figures.oldest_pin,
+            lsn: figures.lsn,
             durable_lsn: self.durable_lsn(),
             read_only: engine.settings.read_only,
             failure: engine.shared.failure(),
@@ -222,6 +276,7 @@ impl Store {
     ///
     /// [`Error::Io`] if `out` fails. Else see [`Store`].
     pub fn debug_dump(&self, out: &mut impl io::Write) -> Result<()> {
+        transaction::check_not_nested(self.engine())?;
         let path = self.engine().shared.path.clone();
         let io_error = |source| Error::Io { path: path.clone(), action: "dump", source };
         let stats = self.stats();

@@ -23,6 +23,9 @@ pub(crate) const FILE_BYTES_MIN: u64 = 256 << 10;
 /// Largest `max_bytes`: the file offsets that segments can name.
 pub(crate) const FILE_BYTES_MAX: u64 = 1 << 44;
 
+/// Longest rest: longer than any store stays open, and short enough to be added to any time.
+const REST_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
 /// When a write counts as done.
 ///
 /// | | panic, exit | `kill -9` | power loss |
@@ -181,9 +184,15 @@ impl OpenOptions {
         check("wal_bytes", self.wal_bytes, WAL_BYTES_MIN, WAL_BYTES_MAX)?;
         let max_bytes = self.max_bytes.unwrap_or(FILE_BYTES_MAX);
         check("max_bytes", max_bytes, FILE_BYTES_MIN, FILE_BYTES_MAX)?;
-        let maintenance = self.maintenance.unwrap_or_else(Maintenance::off);
+        let mut maintenance = self.maintenance.unwrap_or_else(Maintenance::off);
         maintenance.check()?;
+        for rest in [&mut maintenance.quiet, &mut maintenance.rest, &mut maintenance.scrub_rest] {
+            *rest = REST_MAX.min(*rest);
+        }
         self.tuning.map_or(Ok(()), Tuning::check)?;
+        if path.as_os_str().is_empty() {
+            return Err(Error::InvalidOption { option: "path", detail: "is empty".into() });
+        }
         let wal_path = self.wal_path.clone().unwrap_or_else(|| {
             let mut name = path.as_os_str().to_owned();
             name.push("-wal");

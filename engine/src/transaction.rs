@@ -12,14 +12,16 @@ use cidstore_core::E;
 
 use crate::error::{Error, Result};
 use crate::handle::Store;
+use crate::inspect::WriterFigures;
 use crate::store::commit::Write;
-use crate::store::engine::Engine;
+use crate::store::engine::{Engine, WriterState};
 use crate::values::Values;
 use crate::writer::apply::Operation;
 
 thread_local! {
-    /// Stores whose writer lock this thread holds in a transaction, by address.
-    static OPEN: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
+    /// Stores whose writer lock this thread holds while it runs a caller's code, by address; and what the writer knew
+    /// when that began.
+    static OPEN: RefCell<Vec<(usize, WriterFigures)>> = const { RefCell::new(Vec::new()) };
 }
 
 fn address(engine: &Arc<Engine>) -> usize {
@@ -28,24 +30,30 @@ fn address(engine: &Arc<Engine>) -> usize {
 
 /// `Nested` if this thread is inside a transaction of this store: waiting for the lock would be for ever.
 pub(crate) fn check_not_nested(engine: &Arc<Engine>) -> Result<()> {
-    let nested = OPEN.with_borrow(|open| open.contains(&address(engine)));
-    if nested { Err(Error::Nested) } else { Ok(()) }
+    if figures_inside(engine).is_some() { Err(Error::Nested) } else { Ok(()) }
 }
 
-/// Notes that this thread is inside a transaction, for as long as it lives (a panic included).
-struct Inside(usize);
+/// What the writer knew when this thread's transaction of this store began, if it is inside one.
+pub(crate) fn figures_inside(engine: &Arc<Engine>) -> Option<WriterFigures> {
+    let address = address(engine);
+    OPEN.with_borrow(|open| open.iter().find(|(of, _)| *of == address).map(|(_, figures)| *figures))
+}
+
+/// Notes that this thread runs a caller's code under the writer lock, for as long as it lives (a panic included).
+pub(crate) struct Inside(usize);
 
 impl Inside {
-    fn enter(engine: &Arc<Engine>) -> Self {
+    pub(crate) fn enter(engine: &Arc<Engine>, state: &WriterState) -> Self {
         let address = address(engine);
-        OPEN.with_borrow_mut(|open| open.push(address));
+        let figures = WriterFigures::of(&engine.shared, state);
+        OPEN.with_borrow_mut(|open| open.push((address, figures)));
         Self(address)
     }
 }
 
 impl Drop for Inside {
     fn drop(&mut self) {
-        OPEN.with_borrow_mut(|open| open.retain(|&address| address != self.0));
+        OPEN.with_borrow_mut(|open| open.retain(|(address, _)| *address != self.0));
     }
 }
 
@@ -200,7 +208,7 @@ impl Store {
             _here: PhantomData,
         };
         let answer = {
-            let _inside = Inside::enter(engine);
+            let _inside = Inside::enter(engine, &state);
             run(&mut transaction)
         };
         let operations = transaction.operations;

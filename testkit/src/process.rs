@@ -16,6 +16,8 @@ use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::Duration;
 
 const ROLE: &str = "CIDSTORE_TEST_ROLE";
 const PATH: &str = "CIDSTORE_TEST_PATH";
@@ -89,21 +91,9 @@ impl Iterator for Lines {
     }
 }
 
-/// The right to kill a child while another thread listens to it.
-pub struct Killer<'a> {
-    process: &'a mut std::process::Child,
-}
-
-impl Killer<'_> {
-    /// Kills the child, as `kill -9` does, and waits until it is gone.
-    ///
-    /// # Panics
-    ///
-    /// If the system refuses.
-    pub fn kill(&mut self) {
-        self.process.kill().expect("kill");
-        self.process.wait().expect("wait");
-    }
+fn kill(process: &mut std::process::Child) {
+    process.kill().expect("kill");
+    process.wait().expect("wait");
 }
 
 impl Child {
@@ -139,9 +129,26 @@ impl Child {
         self.output.next()
     }
 
-    /// The child's words and its life, for two threads.
-    pub fn split(&mut self) -> (&mut Lines, Killer<'_>) {
-        (&mut self.output, Killer { process: &mut self.process })
+    /// Kills the child, as `kill -9` does, at some moment in the `moment` after it has said `lines` more lines; answers
+    /// the last line that it got out, or nothing if it said none.
+    ///
+    /// Counted in lines rather than in time, so that a child on a slow machine gets as much done before its end.
+    ///
+    /// # Panics
+    ///
+    /// If the system refuses.
+    pub fn kill_after(&mut self, lines: usize, moment: Duration) -> Option<String> {
+        let mut last = self.output.by_ref().take(lines).last();
+        let process = &mut self.process;
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                thread::sleep(moment);
+                kill(process);
+            });
+            // What it says meanwhile must be taken from it, or it would wait for us in a full pipe.
+            last = self.output.by_ref().last().or(last.take());
+        });
+        last
     }
 
     /// Waits for exactly this line.
@@ -169,7 +176,7 @@ impl Child {
     ///
     /// If the system refuses.
     pub fn kill(&mut self) {
-        self.split().1.kill();
+        kill(&mut self.process);
     }
 
     /// Waits until the child ends by itself.

@@ -177,3 +177,24 @@ fn output_that_can_not_be_written_is_told() {
         assert!(message.starts_with("cidstore: standard output: "), "{line:?}: {message}");
     }
 }
+
+/// Names of files go to a terminal too: none may move its cursor, or break the line.
+#[test]
+fn an_error_is_one_line_without_control_characters() {
+    let folder = Folder::new();
+    let refused = run(&["get", &folder.text("a\u{1b}[31m\nb.h5"), "0x1"]);
+    refused.fails(5, &["a\\u{1b}[31m\\nb.h5: no such store"]);
+    assert_eq!(refused.err.lines().count(), 1, "{refused:?}");
+}
+
+#[test]
+fn a_directory_that_is_not_there_is_told_by_the_name_that_was_given() {
+    let folder = Folder::new();
+    let (store, nowhere) = (folder.text("s.h5"), folder.text("nowhere/x.h5"));
+    run(&["insert", &store, "0x1", "0x2"]).ok();
+    let told = ["nowhere/x.h5: create: no such directory"];
+    run(&["insert", &nowhere, "0x1", "0x2"]).fails(5, &told);
+    run(&["backup", &store, &nowhere]).fails(5, &told);
+    let input = folder.file("a.tsv", "a\tb\n");
+    run(&["load", "--ids", "name", &nowhere, &input]).fails(5, &told);
+}

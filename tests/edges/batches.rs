@@ -2,7 +2,6 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
@@ -12,14 +11,12 @@ use cidstore_testkit::process::{Child, Role, tell_parent};
 use cidstore_testkit::random::Random;
 use cidstore_testkit::{Model, Scratch};
 
-use crate::{buffered, empty, reopened};
+use crate::{PATIENCE, buffered, empty, reopened, within_patience};
 
 const MILLION: u64 = 1_000_000;
 /// A ring of which a million pairs take less than half.
 const ROOMY_LOG_BYTES: u64 = 256 << 20;
 const SMALL_LOG_BYTES: u64 = 1 << 20;
-/// Longer than anything here takes; a deadlock is told from slowness by it.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 #[test]
 fn an_empty_batch_changes_nothing() {
@@ -310,20 +307,6 @@ fn a_bulk_load_into_a_full_store_adds_to_it() {
 /// Pairs that a scan gives; it may not fail.
 fn count_pairs(scan: Scan) -> u64 {
     scan.fold(0, |count, item| item.map(|_| count + 1).unwrap())
-}
-
-/// Runs `work` on a thread of its own and gives up when it hangs.
-fn within_patience(work: impl FnOnce() + Send + 'static) {
-    let (done, finished) = mpsc::channel::<()>();
-    let worker = thread::spawn(move || {
-        work();
-        drop(done);
-    });
-    let hung = finished.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout);
-    assert!(!hung, "a deadlock");
-    if let Err(payload) = worker.join() {
-        resume_unwind(payload);
-    }
 }
 
 /// `Store` can be handed to threads; this does not compile otherwise.

@@ -1,12 +1,13 @@
 //! Options out of range: named errors, before anything is touched.
 
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use cidstore::{Durability, Error, OpenOptions, Store};
+use cidstore::{Durability, Error, Maintenance, OpenOptions, Store};
 use cidstore_testkit::Scratch;
 use cidstore_testkit::content::pairs_of;
 
-use crate::buffered;
+use crate::{PATIENCE, buffered};
 
 /// Opens with options that nobody can mean, on nothing and on a store.
 fn assert_refused(name: &str, options: &OpenOptions) {
@@ -88,6 +89,50 @@ fn intervals_of_any_length_are_taken_or_named() {
             Err(error) => panic!("{interval:?}: {error}"),
         }
     }
+}
+
+#[test]
+fn a_path_that_is_empty() {
+    let refused = Store::open("").map(drop);
+    assert!(matches!(refused, Err(Error::InvalidOption { option: "path", .. })), "{refused:?}");
+}
+
+/// "Never again" is a rest that somebody may mean, and all the speed there is a rate.
+#[test]
+fn maintenance_with_the_largest_figures_runs_once_and_with_the_longest_quiet_never() {
+    let largest = Maintenance {
+        cpu_percent: 100,
+        bytes_per_second: u64::MAX,
+        busy_records_per_second: u64::MAX,
+        quiet: Duration::ZERO,
+        rest: Duration::MAX,
+        scrub_rest: Duration::MAX,
+        ..Maintenance::default()
+    };
+    let scratch = Scratch::new();
+    let store = buffered().maintenance(largest).open(scratch.data()).unwrap();
+    for key in 0..2000_u64 {
+        store.insert(key, key).unwrap();
+    }
+    store.checkpoint().unwrap();
+    let begin = Instant::now();
+    let did = || store.stats().maintenance;
+    while did().scrubs == 0 || did().rounds == 0 {
+        assert!(begin.elapsed() < PATIENCE, "{:?}", did());
+        thread::sleep(Duration::from_millis(5));
+    }
+    store.close().unwrap();
+    assert_eq!((did().errors, did().problems), (0, 0));
+    drop(store);
+    let never = Maintenance { quiet: Duration::MAX, ..largest };
+    let store = buffered().maintenance(never).open(scratch.data()).unwrap();
+    let begin = Instant::now();
+    while !store.stats().maintenance.paused {
+        assert!(begin.elapsed() < PATIENCE, "the thread has ended");
+        thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(store.stats().maintenance.steps, 0);
+    store.close().unwrap();
 }
 
 #[test]

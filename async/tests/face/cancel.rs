@@ -64,7 +64,8 @@ fn check(store: &Store, ends: &[End]) -> u64 {
     happened
 }
 
-fn dropped_at_random(seed: u64, queue_changes: u32) {
+/// Calls that are dropped after a few polls; answers how many were, and how many of these happened all the same.
+fn dropped_at_random(seed: u64, queue_changes: u32) -> (u64, u64) {
     run(async {
         let scratch = Scratch::new();
         let options = CidStore::options().queue_changes(queue_changes);
@@ -81,23 +82,38 @@ fn dropped_at_random(seed: u64, queue_changes: u32) {
         assert_eq!(store.batch_insert(&all).await.unwrap(), u64::from(queue_changes));
         let happened = check(store.store(), &ends);
         let dropped = ends.iter().filter(|&&end| end == End::Dropped).count();
-        assert!(dropped > 20 && happened > 0, "{happened} of {dropped} dropped calls happened");
         store.close().await.unwrap();
         let again = Store::open(scratch.data()).unwrap();
         assert_eq!(check(&again, &ends), happened);
         assert!(again.verify().unwrap().problems.is_empty());
-    });
+        (dropped as u64, happened)
+    })
+}
+
+/// Tries until it was worth it: where the consumer gets the processor whenever it is woken, nearly every call is
+/// answered at its first poll.
+fn drop_many(queue_changes: u32) {
+    let (mut dropped, mut happened) = (0, 0);
+    for seed in 1..100 {
+        let (more_dropped, more_happened) = dropped_at_random(seed, queue_changes);
+        dropped += more_dropped;
+        happened += more_happened;
+        if dropped > 20 && happened > 0 {
+            return;
+        }
+    }
+    panic!("{happened} of {dropped} dropped calls happened");
 }
 
 #[test]
 fn calls_dropped_in_a_long_queue_happen_whole_or_not_at_all() {
-    dropped_at_random(1, 1 << 12);
+    drop_many(1 << 12);
 }
 
 #[test]
 fn calls_dropped_in_a_short_queue_happen_whole_or_not_at_all() {
-    dropped_at_random(2, 16);
-    dropped_at_random(3, 2);
+    drop_many(16);
+    drop_many(2);
 }
 
 #[test]

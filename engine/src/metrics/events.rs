@@ -6,6 +6,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use cidstore_core::layout::record::RECORD_BYTES;
+
 use super::{CommitLatency, Histogram, Metrics, Operations, Recorder, Scale};
 use crate::inspect::Stats;
 use crate::options::Durability;
@@ -65,6 +67,13 @@ pub(crate) struct LogEvents {
     pub(crate) bytes: u64,
     pub(crate) flushes: u64,
     pub(crate) sync_latency: Histogram,
+}
+
+impl LogEvents {
+    /// What the log's [appender](crate::wal::Appender::counts) and its syncs counted.
+    pub(crate) fn new((records, flushes): (u64, u64), sync_latency: Histogram) -> Self {
+        Self { records, bytes: records * RECORD_BYTES as u64, flushes, sync_latency }
+    }
 }
 
 impl Default for Events {

@@ -250,15 +250,10 @@ impl Store {
     #[must_use]
     pub fn metrics(&self) -> Metrics {
         let engine = self.engine();
-        let mut log = LogEvents::default();
-        if let Some(wal) = &engine.wal {
-            log.sync_latency = wal.sync_latency.snapshot();
-        }
-        let state = engine.writer();
-        if let Some(appender) = &state.log {
-            appender.note_events(&mut log);
-        }
-        let stats = self.stats_locked(&state);
+        let syncs = engine.log_syncs();
+        let figures = self.writer_figures();
+        let log = LogEvents::new(figures.log_counts, syncs);
+        let stats = self.stats_of(&figures);
         let reads = engine.shared.reads.as_ref().map_or(0, ReadCounts::sum);
         Metrics { reads, ..engine.shared.events.snapshot(log, stats) }
     }

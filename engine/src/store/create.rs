@@ -50,13 +50,13 @@ pub(crate) fn create(disk: &dyn Disk, path: &Path, settings: &Settings) -> Resul
         if let Err(left) = disk.remove(&temporary) {
             tracing::warn!(%left, "a temporary file was left behind");
         }
-        return Err(error);
+        return Err(error.of_new_file(&temporary, path));
     }
     disk.sync_directory(path)
 }
 
 /// A name beside `path` that nothing has.
-pub(super) fn temporary_name(disk: &dyn Disk, path: &Path) -> Result<PathBuf> {
+pub(crate) fn temporary_name(disk: &dyn Disk, path: &Path) -> Result<PathBuf> {
     let mut random = [0; 8];
     disk.random(&mut random)?;
     let mut name = path.as_os_str().to_owned();

@@ -420,7 +420,8 @@ fn open_log(disk: &dyn Disk, path: &Path, newest: &Superblock, settings: &Settin
         }
         // Whole under another name first: a crash must not leave half a log under this one.
         let temporary = temporary_name(disk, wal_path)?;
-        drop(Wal::create(disk, &temporary, newest.file_id, options)?);
+        Wal::create(disk, &temporary, newest.file_id, options)
+            .map_err(|error| error.of_new_file(&temporary, wal_path))?;
         disk.rename_noreplace(&temporary, wal_path)?;
         disk.sync_directory(wal_path)?;
     }

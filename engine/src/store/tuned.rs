@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use super::engine::Engine;
 use crate::inspect::Stats;
-use crate::metrics::{LogEvents, Metrics};
+use crate::metrics::{Histogram, LogEvents, Metrics};
 use crate::tuning::{Breaker, Controller, Decision, Reason, TunedSettings, Tuning, TuningStats};
+use crate::wal::Appender;
 
 /// Decisions that are kept to look at.
 const DECISIONS_KEPT: usize = 64;
@@ -117,16 +118,17 @@ impl Tuned {
 }
 
 impl Engine {
+    /// How long the syncs of the log took so far.
+    pub(crate) fn log_syncs(&self) -> Histogram {
+        self.wal.as_ref().map_or_else(Histogram::default, |wal| wal.sync_latency.snapshot())
+    }
+
     /// What happened since the store was opened, without how it stands: takes the writer lock for a copy of the log's
     /// own counts.
     pub(crate) fn events_so_far(&self) -> Metrics {
-        let mut log = LogEvents::default();
-        if let Some(wal) = &self.wal {
-            log.sync_latency = wal.sync_latency.snapshot();
-        }
-        if let Some(appender) = &self.writer().log {
-            appender.note_events(&mut log);
-        }
+        let syncs = self.log_syncs();
+        let counts = self.writer().log.as_ref().map_or((0, 0), Appender::counts);
+        let log = LogEvents::new(counts, syncs);
         self.shared.events.snapshot(log, Stats::default())
     }
 }

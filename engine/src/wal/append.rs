@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use cidstore_core::E;
-use cidstore_core::layout::record::{HybridTime, Opcode, RECORD_BYTES, Record};
+use cidstore_core::layout::record::{HybridTime, Opcode, Record};
 use zerocopy::IntoBytes;
 
 use super::file::Wal;
@@ -16,7 +16,6 @@ use super::ring::{Plan, Ring, SLOT};
 use super::scan::{ScanEnd, ScanStart};
 use crate::error::{Error, Result};
 use crate::io::{Disk, FileMap, io_error};
-use crate::metrics::LogEvents;
 
 /// Answer to a reservation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -445,11 +444,9 @@ impl Appender {
         self.ring.head()
     }
 
-    /// Tells what was written since the log was opened.
-    pub(crate) fn note_events(&self, events: &mut LogEvents) {
-        events.records = self.records;
-        events.bytes = self.records * RECORD_BYTES as u64;
-        events.flushes = self.flushes;
+    /// How many records were appended, and how often they were brought to the file.
+    pub(crate) fn counts(&self) -> (u64, u64) {
+        (self.records, self.flushes)
     }
 
     /// LSN of the last record.

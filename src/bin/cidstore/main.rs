@@ -24,11 +24,14 @@ mod units;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use clap::Parser;
+use signal_hook::consts::SIGXFSZ;
 
 use crate::args::{Command, CommandLine};
-use crate::failure::{Outcome, USAGE};
+use crate::failure::{IO, Outcome, USAGE};
 use crate::output::Output;
 
 fn main() -> ExitCode {
@@ -37,6 +40,12 @@ fn main() -> ExitCode {
         Err(error) => return refuse(&error),
     };
     let mut output = Output::new(line.json);
+    // A limit on the size of files is to be an error of the write, as a full disk is, and not the end of the process.
+    let limit_met = Arc::new(AtomicBool::new(false));
+    if let Err(error) = signal_hook::flag::register(SIGXFSZ, limit_met) {
+        complain(&format!("signals: {error}"));
+        return ExitCode::from(IO);
+    }
     let outcome = run(&line.command, &mut output).and_then(|()| output.flush());
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -45,7 +54,8 @@ fn main() -> ExitCode {
             // What was answered before the failure stands before it. If that can't be written, the
             // failure itself is still the better message.
             let _ = output.flush();
-            complain(&failure.to_string());
+            // Names of files and words of libraries come from anywhere: one line, and no control characters.
+            complain(&ids::shown(&failure.to_string()));
             ExitCode::from(failure.exit_code())
         }
     }

@@ -9,7 +9,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -104,11 +104,13 @@ impl Dictionary {
         Ok(new)
     }
 
-    /// Appends new names and syncs them; creates the file if there is something to say.
+    /// Appends new names and syncs them; creates the file if there is something to say. If it can't say all, it says
+    /// nothing: what a full disk took of them is given back.
     pub(crate) fn append(&self, new: &NewNames) -> Outcome {
         if new.lines.is_empty() {
             return Ok(());
         }
+        let creates = !self.path.exists();
         let mut file = OpenOptions::new()
             .read(true)
             .append(true)
@@ -116,7 +118,17 @@ impl Dictionary {
             .mode(0o600)
             .open(&self.path)
             .map_err(Failure::io(&self.path, "open"))?;
-        let torn = ends_torn(&mut file).map_err(Failure::io(&self.path, "read"))?;
+        let before = file.metadata().map_err(Failure::io(&self.path, "read"))?.len();
+        let appended = self.append_to(&mut file, new);
+        if appended.is_err() {
+            // The failure is the error to tell. Lines that stay are names too many, which is harmless.
+            let _ = if creates { fs::remove_file(&self.path) } else { file.set_len(before) };
+        }
+        appended
+    }
+
+    fn append_to(&self, file: &mut File, new: &NewNames) -> Outcome {
+        let torn = ends_torn(file).map_err(Failure::io(&self.path, "read"))?;
         if torn {
             // Ends the line that a crash cut short. It stays what it is: no entry.
             file.write_all(b"\n").map_err(Failure::io(&self.path, "write"))?;

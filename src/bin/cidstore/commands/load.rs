@@ -34,7 +34,8 @@ pub(crate) fn run(args: &LoadArgs, output: &mut Output) -> Outcome {
     let loaded = match load(args, &store, sources) {
         Ok(loaded) => loaded,
         Err(failure) => {
-            if creates {
+            // Another process may have made it, and put something in, between the look and the opening.
+            if creates && store.is_empty() {
                 discard(&args.store, &store);
             }
             return Err(failure);
