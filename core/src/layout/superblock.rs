@@ -321,10 +321,12 @@ impl Superblock {
                 SuperblockError::Magic { found }
             });
         }
-        if superblock.format_version != FORMAT_VERSION {
+        let as_ours = Self { format_version: FORMAT_VERSION, ..superblock };
+        let (computed, stored) = (superblock.computed_checksum(), superblock.checksum);
+        // One of ours whose version field was damaged is no reason to refuse the slot beside it.
+        if superblock.format_version != FORMAT_VERSION && as_ours.computed_checksum() != stored {
             return Err(SuperblockError::Version { found: superblock.format_version });
         }
-        let (computed, stored) = (superblock.computed_checksum(), superblock.checksum);
         if computed != stored {
             return Err(SuperblockError::Checksum { computed, stored });
         }
