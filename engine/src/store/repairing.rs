@@ -349,11 +349,11 @@ struct Node {
     index: u32,
 }
 
+/// As `verify` calls it.
 fn place_name(page: &Damaged) -> String {
     match page.kind {
-        TableKind::Directory => format!("bucket page {}", page.slot.page),
-        TableKind::Overflow => format!("overflow page {} in page {}", page.index, page.slot.page),
-        TableKind::Values => format!("value page {} in page {}", page.index, page.slot.page),
+        TableKind::Directory | TableKind::Overflow => format!("bucket page {}", page.slot.page),
+        TableKind::Values => format!("value page {}", page.index),
     }
 }
 
