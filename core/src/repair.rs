@@ -38,7 +38,7 @@ pub struct Flips {
 /// Takes time in proportion to the distance from the message's end: about 30 us for the first bit of a page.
 #[must_use]
 pub fn flipped_bit(bytes: usize, syndrome: u32) -> Option<(usize, u32)> {
-    if syndrome.count_ones() % 2 == 0 {
+    if syndrome.count_ones().is_multiple_of(2) {
         return None;
     }
     let mut change = LAST_BIT;
