@@ -71,9 +71,9 @@ fn change(store: &Store, model: &mut Model, writer: u64, state: &mut u64) -> Res
     // One key in 64 has a large set, one in 16 a small one.
     let at = random(state) % KEYS;
     let key = 1 << 40 | writer << 32 | at;
-    let values_max = if at % 64 == 0 {
+    let values_max = if at.is_multiple_of(64) {
         3000
-    } else if at % 16 == 0 {
+    } else if at.is_multiple_of(16) {
         40
     } else {
         5

@@ -31,6 +31,9 @@ struct Candidate {
     flips: Flips,
 }
 
+/// The words of a page, and what was flipped.
+type TurnedBack = (Box<[u64; PAGE_WORDS]>, Flips);
+
 /// A repaired page that lies in the file, and that the tables on disk are to name.
 struct Placed {
     candidate: Candidate,
@@ -136,7 +139,7 @@ impl Engine {
         &self,
         to: &Checkpointer,
         page: &Damaged,
-    ) -> std::result::Result<Option<(Box<[u64; PAGE_WORDS]>, Flips)>, String> {
+    ) -> std::result::Result<Option<TurnedBack>, String> {
         if to.shadows[page.kind as usize].get(page.index) != page.slot {
             return Ok(None);
         }
@@ -244,10 +247,11 @@ impl Engine {
             TableKind::Directory => {
                 let depth = self.shared.tables.depth().max(pages.tables.snapshot_depth_max());
                 let (prefix, local_depth) = place_of(&candidate.words);
-                let slots = slots_of(prefix, local_depth, depth);
-                slots.fold(false, |named, index| {
-                    swing(&mut state, kind, index, (slot.page, new.page)) || named
-                })
+                let mut named = false;
+                for index in slots_of(prefix, local_depth, depth) {
+                    named |= swing(&mut state, kind, index, (slot.page, new.page));
+                }
+                named
             }
         };
         let pages = &mut state.writer.pages;
