@@ -333,7 +333,7 @@ fn repairs_go_on_beside_writes() {
                     if done.load(Ordering::Relaxed) {
                         return mine;
                     }
-                    let (key, value) = (writer << 40 | step % 3000, step / 3000);
+                    let (key, value) = ((writer << 40) | (step % 3000), step / 3000);
                     // Seldom to the half of the buckets that the damage is in: else each has been replaced before the
                     // scrub comes to it.
                     let index = seed.hash(key.into()).directory_index(1);
