@@ -118,6 +118,16 @@ impl CidStore {
         self.on_pool(|store| store.verify()).await
     }
 
+    /// Compares every page with its checksum and, with `repair`, puts right what can be told for certain, as
+    /// [`Store::scrub`](cidstore_engine::Store::scrub) does.
+    ///
+    /// # Errors
+    ///
+    /// See [`CidStore`].
+    pub async fn scrub(&self, repair: bool) -> Result<Report> {
+        self.on_pool(move |store| store.scrub(repair)).await
+    }
+
     /// Writes the whole structure as text to `out`: counters, then each bucket with its keys and values. The text is
     /// made on the pool and written here, a bucket at a time.
     ///

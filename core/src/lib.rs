@@ -6,7 +6,7 @@
 
 // The reading order; a file imports only from files before it:
 //   entity, hash, sethash, layout/{mod, entry, bucket, value, table}, crc, layout/{superblock, record},
-//   ecc (with ecc_simd), image/{error, pages, set, mod}, probe, protocol.
+//   ecc (with ecc_simd), repair, image/{error, pages, set, mod}, probe, protocol.
 pub mod crc;
 pub mod ecc;
 #[cfg(target_arch = "x86_64")]
@@ -17,6 +17,7 @@ pub mod image;
 pub mod layout;
 pub mod probe;
 pub mod protocol;
+pub mod repair;
 pub mod sethash;
 
 pub use entity::E;

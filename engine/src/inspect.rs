@@ -14,12 +14,12 @@ use cidstore_core::protocol::content::Content;
 
 use crate::error::{Error, Result};
 use crate::handle::Store;
+use crate::report::Problem;
 use crate::shared::Shared;
 use crate::store::engine::WriterState;
 use crate::transaction;
 use crate::tuning::TuningStats;
 use crate::upkeep::MaintenanceStats;
-use crate::verify::Problem;
 use crate::writer::pages::bucket_place;
 
 /// The canonical entry of a key: what its bucket says about it.

@@ -7,7 +7,7 @@
 //! [`error`], `options`, `values`, `waiters`; `sync` (atomics and locks, or a model checker's); [`io`]
 //! (every byte passes it), `space` (where pages live), `table` (which page is
 //! whose), `valueset` (large sets), `wal` (the log), `upkeep` (what is tidied when), `tuning` (which
-//! settings follow the load); `shared` (what readers see), `read`; `writer` (changes to
+//! settings follow the load); `report`; `shared` (what readers see), `read`; `writer` (changes to
 //! pages), [`view`] (the file in another format), `checkpoint` (pages to disk), `store` (the parts together); then the public face: `handle`,
 //! `files`, `group`, `feed`, `guard`, `scan`, `buckets`, `transaction`, `bulk`, `maintenance`, `inspect`, `metrics`.
 
@@ -22,6 +22,7 @@ pub mod error;
 pub mod io;
 mod options;
 mod read;
+mod report;
 mod shared;
 mod space;
 mod store;
@@ -59,6 +60,7 @@ mod interleavings;
 mod maintenance;
 mod metrics;
 mod scan;
+mod scrub;
 mod snapshot;
 mod transaction;
 mod tune;
@@ -73,7 +75,7 @@ pub use handle::{Store, Written};
 pub use inspect::{Entry, Stats};
 pub use maintenance::CompactReport;
 pub use metrics::{CommitLatency, Histogram, Metrics, Operations, Scale};
+pub use report::{Problem, Report};
 pub use scan::{Cursor, Keys, Scan, ValueScan};
 pub use snapshot::Snapshot;
 pub use transaction::Transaction;
-pub use verify::{Problem, Report};

@@ -9,12 +9,12 @@ use cidstore_core::layout::value::INNER_CHILDREN;
 
 use crate::error::{Error, Result};
 use crate::handle::Store;
+use crate::report::Problem;
 use crate::store::engine::WriterState;
 use crate::store::tidying::{
     LARGE_SET, SPARSE_PART, STEP_PAGES, TOMBSTONE_PART, UNSORTED_PART, sort_bucket, spilled_keys,
 };
 use crate::transaction;
-use crate::verify::Problem;
 use crate::writer::pages::bucket_place;
 
 /// What [`Store::compact`] did.

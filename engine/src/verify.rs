@@ -19,36 +19,13 @@ use cidstore_core::protocol::extent::Extents;
 use crate::checkpoint::Checkpointer;
 use crate::error::Result;
 use crate::handle::Store;
+use crate::report::{Problem, Report};
 use crate::shared::Shared;
 use crate::sync::Page;
 use crate::table::shadow::ShadowTable;
 use crate::transaction;
 use crate::valueset::{self, SetView};
 use crate::writer::pages::bucket_place;
-
-/// What [`Store::verify`] found.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Report {
-    /// Pages looked at.
-    pub pages_checked: u64,
-    /// Keys found.
-    pub keys: u64,
-    /// Pairs found.
-    pub values: u64,
-    /// What is wrong; empty for a sound store.
-    pub problems: Vec<Problem>,
-}
-
-/// One thing that is wrong.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Problem {
-    /// Where: a page, a table slot, the superblock.
-    pub place: String,
-    /// What was found, and what was expected.
-    pub detail: String,
-}
 
 impl Store {
     /// Checks every page, entry, set and counter of the store as the data file has it. Brings the file up to date

@@ -171,6 +171,42 @@ fn check_finds_a_healthy_store_healthy() {
 }
 
 #[test]
+fn check_repairs_a_flipped_bit_if_told_so() {
+    let folder = Folder::new();
+    let store = &loaded(&folder, 700);
+    let flip = |bits: u8| {
+        let key = E::from_name("k1");
+        let needle = [key.high.to_le_bytes(), key.low.to_le_bytes()].concat();
+        let mut image = bytes(store);
+        let is_key = |at: &usize| image[*at..].starts_with(&needle);
+        // Pages that were replaced have it as well.
+        let places: Vec<usize> = (0..image.len()).step_by(64).filter(is_key).collect();
+        places.iter().for_each(|at| image[at + 24] ^= bits);
+        std::fs::write(store, image).unwrap();
+    };
+    flip(4);
+    let before = bytes(store);
+    run(&["check", store]).fails(1, &["2 problems"]);
+    let told = run(&["check", "--json", store]).out;
+    let problem: serde_json::Value = serde_json::from_str(told.lines().next().unwrap()).unwrap();
+    assert_eq!(problem["type"], json!("problem"));
+    assert!(problem["detail"].as_str().unwrap().contains("a repair would"), "{problem}");
+    assert_eq!(bytes(store), before, "without --repair no byte changes");
+    let records = run(&["check", "--json", "--repair", store]).records();
+    assert_eq!(
+        (&records[0]["type"], &records[0]["place"]),
+        (&json!("repaired"), &problem["place"])
+    );
+    assert_eq!((&records[1]["repaired"], &records[1]["problems"]), (&json!(1), &json!(0)));
+    assert!(run(&["check", store]).ok().contains("700 keys, 2,800 values: all is well"));
+    // Two bits of one value.
+    flip(5);
+    run(&["check", "--repair", store]).fails(1, &["2 problems"]);
+    flip(5);
+    run(&["check", store]).ok();
+}
+
+#[test]
 fn compact_keeps_everything_and_grows_nothing() {
     let folder = Folder::new();
     let store = &loaded(&folder, 3000);

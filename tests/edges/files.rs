@@ -267,6 +267,8 @@ fn a_newer_format() {
     patch(&scratch.data(), |bytes| {
         for slot in [0, 4096] {
             bytes[slot + at..][..4].copy_from_slice(&9_u32.to_le_bytes());
+            // A checksum of its own kind: with that of version 1 it would be a damaged field.
+            bytes[slot + 4092] ^= 1;
         }
     });
     assert_refused(&scratch, |error| {

@@ -5,4 +5,5 @@
 mod counts;
 mod http;
 mod ops;
+mod promtool;
 mod text;

@@ -66,6 +66,14 @@ const PROGRAMS: [Program; 7] = [
     },
 ];
 
+/// Prometheus's checker of rules and metrics: for one step of the slow tier only.
+const PROMTOOL: Program = Program {
+    name: "promtool",
+    debian_package: "prometheus",
+    needed_for: "checking alert rules and metrics as Prometheus does",
+    probe: &[],
+};
+
 impl Program {
     fn is_there(&self) -> bool {
         match self.probe {
@@ -96,6 +104,14 @@ pub(crate) fn ensure(tally: &mut Tally) -> Result<String, Failure> {
     }
     let runner = if has_nextest() { "nextest" } else { "cargo test (no nextest here)" };
     Ok(format!("test runner: {runner}"))
+}
+
+/// Makes sure that `promtool` is there.
+///
+/// # Errors
+/// If it is missing and cannot be installed.
+pub(crate) fn ensure_promtool(tally: &mut Tally) -> Result<(), Failure> {
+    if PROMTOOL.is_there() { Ok(()) } else { install(&[&PROMTOOL], tally) }
 }
 
 /// True if `cargo nextest` is installed. It runs tests in processes of their own and in parallel across packages.

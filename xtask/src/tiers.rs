@@ -52,6 +52,7 @@ pub(crate) const STEPS: &[Step] = &[
         "the command with an HDF5 library of its own",
         hdf5_static::run,
     ),
+    step("promtool", Tier::Slow, "Prometheus's checker on alert rules and metrics", promtool),
     step("fuzz", Tier::Slow, "fuzz targets with the address sanitizer", fuzz),
 ];
 
@@ -113,6 +114,21 @@ fn hdf5_kills(tree: &Tree, tally: &mut Tally) -> Result<Outcome, Failure> {
     let job = Job::cargo_locked(["test"])
         .args(["--package", "cidstore", "--test", "hdf5_kill"])
         .env("CIDSTORE_KILLS", HDF5_KILLS_SLOW);
+    count(job.directory(tree.path("")), tally)
+}
+
+/// Installs Prometheus's checker if it is missing.
+fn promtool(tree: &Tree, tally: &mut Tally) -> Result<Outcome, Failure> {
+    system::ensure_promtool(tally)?;
+    let job = Job::cargo_locked(["test"]).args([
+        "--package",
+        "cidstore",
+        "--test",
+        "metrics",
+        "--",
+        "--ignored",
+        "promtool::",
+    ]);
     count(job.directory(tree.path("")), tally)
 }
 

@@ -147,6 +147,9 @@ fn compact_shortens_the_file_and_changes_no_answer() {
         assert_eq!(store.len(), 1000);
         assert_eq!(sorted(&store, 999).await, [e(1000)]);
         assert!(store.verify().await.unwrap().problems.is_empty());
+        let scrubbed = store.scrub(true).await.unwrap();
+        assert!(scrubbed.problems.is_empty() && scrubbed.repaired.is_empty(), "{scrubbed:?}");
+        assert!(scrubbed.pages_checked > store.stats().await.unwrap().bucket_pages);
     });
 }
 

@@ -85,11 +85,11 @@ pub fn page_checksum(space: Space, number: u32, page: &[u8; PAGE_BYTES]) -> u32 
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// The definition, bit by bit: the polynomial 0x1EDC6F41, reflected.
-    fn by_bits(bytes: &[u8]) -> u32 {
+    pub(crate) fn by_bits(bytes: &[u8]) -> u32 {
         let mut register = u32::MAX;
         for &byte in bytes {
             register ^= u32::from(byte);

@@ -321,10 +321,12 @@ impl Superblock {
                 SuperblockError::Magic { found }
             });
         }
-        if superblock.format_version != FORMAT_VERSION {
+        let as_ours = Self { format_version: FORMAT_VERSION, ..superblock };
+        let (computed, stored) = (superblock.computed_checksum(), superblock.checksum);
+        // One of ours whose version field was damaged is no reason to refuse the slot beside it.
+        if superblock.format_version != FORMAT_VERSION && as_ours.computed_checksum() != stored {
             return Err(SuperblockError::Version { found: superblock.format_version });
         }
-        let (computed, stored) = (superblock.computed_checksum(), superblock.checksum);
         if computed != stored {
             return Err(SuperblockError::Checksum { computed, stored });
         }
@@ -454,6 +456,11 @@ mod tests {
         let mut superblock = sound();
         superblock.seal();
         superblock.format_version = 2;
+        // Sealed as version 1 it is one of ours with a damaged field: no reason to refuse the other slot.
+        let error = Superblock::read(&zerocopy::transmute!(superblock), 0).unwrap_err();
+        assert!(matches!(error, SuperblockError::Checksum { .. }), "{error}");
+        // A newer program's checksum may be anything else.
+        superblock.checksum ^= 0x1234;
         let error = Superblock::read(&zerocopy::transmute!(superblock), 0).unwrap_err();
         assert_eq!(error, SuperblockError::Version { found: 2 });
     }

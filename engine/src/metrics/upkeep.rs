@@ -87,6 +87,12 @@ pub(super) const UPKEEP: &[Family] = &[
         &[("", Counter(|m| m.stats.maintenance.problems))],
     ),
     row(
+        "cidstore_scrub_repairs",
+        None,
+        "Damaged pages, table nodes and superblocks that a scrub has repaired",
+        &[("", Counter(|m| m.stats.maintenance.repairs))],
+    ),
+    row(
         "cidstore_maintenance_cut",
         BYTES,
         "Bytes by which maintenance has cut the file",

@@ -25,6 +25,8 @@ pub(crate) struct Engine {
     pub(crate) turns: Turns<WriterState, Request, Answer>,
     /// What is on disk. `None` for a store that was opened read-only.
     pub(crate) checkpointer: Mutex<Checkpointer>,
+    /// Held by whoever is next to have the checkpointer, so that checkpoint after checkpoint keeps nobody away from it.
+    pub(crate) next_checkpointer: Mutex<()>,
     /// Most log records that one group may have.
     pub(crate) records_max: u64,
     /// For syncs that do not hold the writer lock.
@@ -68,6 +70,7 @@ impl Engine {
 
     /// What is on disk, once a running checkpoint is done.
     pub(crate) fn checkpointer(&self) -> MutexGuard<'_, Checkpointer> {
+        let _next = self.next_checkpointer.lock().unwrap_or_else(PoisonError::into_inner);
         self.checkpointer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

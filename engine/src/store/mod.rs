@@ -3,7 +3,8 @@
 //! In reading order: [`turns`] says which thread leads, [`engine`] holds the parts, [`commit`] lets many threads write
 //! through one leader, `group` takes what others have gathered, [`feeds`] knows who reads the log, [`checkpointing`] runs
 //! checkpoints beside them, [`background`] is the store's own threads, [`open`]
-//! creates, opens and recovers, [`tidying`] has the pieces of maintenance, [`upkeep`] takes them bit by bit.
+//! creates, opens and recovers, [`scrubbing`] finds damaged pages, `evidence` judges what they were and `repairing` puts them
+//! right, [`tidying`] has the pieces of maintenance, [`upkeep`] takes them bit by bit.
 
 pub(crate) mod background;
 pub(crate) mod checkpointing;
@@ -11,9 +12,13 @@ pub(crate) mod closing;
 pub(crate) mod commit;
 pub(crate) mod create;
 pub(crate) mod engine;
+mod evidence;
 pub(crate) mod feeds;
 mod group;
 pub(crate) mod open;
+mod repairing;
+#[cfg(test)]
+mod repairing_tests;
 pub(crate) mod scrubbing;
 pub(crate) mod shrinking;
 pub(crate) mod tidying;

@@ -332,6 +332,7 @@ impl Parts {
                 log,
             }),
             checkpointer: Mutex::new(self.checkpointer),
+            next_checkpointer: Mutex::default(),
             wal,
             background: Background::default(),
             tuned: Tuned::new(tuning),

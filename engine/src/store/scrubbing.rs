@@ -5,17 +5,28 @@
 
 use cidstore_core::crc::page_checksum;
 use cidstore_core::layout::PAGE_BYTES;
-use cidstore_core::layout::table::TableKind;
+use cidstore_core::layout::table::{TableKind, TableSlot};
 
 use super::engine::Engine;
 use crate::checkpoint::Checkpointer;
+use crate::report::Report;
 use crate::space::is_pool;
+use crate::table::shadow::ShadowTable;
 use crate::upkeep::{Outcome, ScrubPlace, add};
 
 /// Pages that one step reads.
 const SCRUB_PAGES: u64 = 32;
 /// Slots that one step looks at.
 const SCRUB_SLOTS: u32 = 4096;
+
+/// A page of the file that is not what its table says.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Damaged {
+    pub(crate) kind: TableKind,
+    /// The (lowest) slot that names it.
+    pub(crate) index: u32,
+    pub(crate) slot: TableSlot,
+}
 
 impl Engine {
     /// Compares the next few pages with their checksums.
@@ -25,13 +36,7 @@ impl Engine {
         let table = &checkpointer.shadows[kind as usize];
         let (mut at, mut pages) = (index, 0);
         while at < table.len() && at - index < SCRUB_SLOTS && pages < SCRUB_PAGES {
-            let slot = table.get(at);
-            // Only the lowest of the slots that name a bucket is without another one below it, its highest bit taken
-            // away.
-            let first = kind != TableKind::Directory
-                || at == 0
-                || table.get(at & !(1 << at.ilog2())).page != slot.page;
-            if slot.page != 0 && first {
+            if is_first(table, kind, at) {
                 self.scrub_page(&checkpointer, kind, at);
                 pages += 1;
             }
@@ -60,24 +65,52 @@ impl Engine {
         kind: TableKind,
         index: u32,
     ) -> bool {
-        let (slot, space) = (checkpointer.shadows[kind as usize].get(index), kind.space());
-        let mut bytes = [0; PAGE_BYTES];
-        let place = checkpointer.files().place_of(space, slot.page);
-        let read = match place {
-            Some((offset, _)) => {
-                self.shared.file.read_at(offset, &mut bytes).map_err(|error| error.to_string())
-            }
-            None => Err("lies outside the file".into()),
-        };
-        let found = read.and_then(|()| {
-            let (found, expected) = (page_checksum(space, slot.page, &bytes), slot.checksum);
-            let detail = || format!("checksum {found:#010x}, its table says {expected:#010x}");
-            if found == expected { Ok(()) } else { Err(detail()) }
-        });
-        let Err(detail) = found else { return true };
+        let slot = checkpointer.shadows[kind as usize].get(index);
+        let Err(detail) = self.compare(checkpointer, kind, slot) else { return true };
         let name = format!("{kind:?} slot {index}, page {}", slot.page);
         self.shared.upkeep.note_problem(&self.shared.path, name, detail);
         false
+    }
+
+    /// Whether a page of the file is what its table says, or what is wrong.
+    fn compare(
+        &self,
+        checkpointer: &Checkpointer,
+        kind: TableKind,
+        slot: TableSlot,
+    ) -> std::result::Result<(), String> {
+        let space = kind.space();
+        let bytes = self.read_page(checkpointer, space, slot.page)?;
+        let (found, expected) = (page_checksum(space, slot.page, &bytes), slot.checksum);
+        let detail = || format!("checksum {found:#010x}, its table says {expected:#010x}");
+        if found == expected { Ok(()) } else { Err(detail()) }
+    }
+
+    /// Compares the pages of one table with their checksums, from a slot on, until the report has counted `pages_max`.
+    /// Tells of each that differs; answers where to go on, if the table has more.
+    pub(crate) fn scrub_stretch(
+        &self,
+        checkpointer: &Checkpointer,
+        (kind, from): (TableKind, u32),
+        pages_max: u64,
+        report: &mut Report,
+        mut found: impl FnMut(Damaged),
+    ) -> Option<u32> {
+        let table = &checkpointer.shadows[kind as usize];
+        for index in from..table.len() {
+            if report.pages_checked >= pages_max {
+                return Some(index);
+            }
+            if !is_first(table, kind, index) {
+                continue;
+            }
+            report.pages_checked += 1;
+            let slot = table.get(index);
+            if self.compare(checkpointer, kind, slot).is_err() {
+                found(Damaged { kind, index, slot });
+            }
+        }
+        None
     }
 
     /// As [`scrub_page`](Self::scrub_page), for a page that is about to be copied: damage must not get a checksum of
@@ -93,4 +126,14 @@ impl Engine {
             || checkpointer.shadows[kind as usize].get(index).page != page
             || self.scrub_page(checkpointer, kind, index)
     }
+}
+
+/// Whether a slot names a page, and is the lowest to name it.
+fn is_first(table: &ShadowTable, kind: TableKind, index: u32) -> bool {
+    let page = table.get(index).page;
+    // Only the lowest of the slots that name a bucket is without another one below it, its highest bit taken away.
+    let is_lowest = kind != TableKind::Directory
+        || index == 0
+        || table.get(index & !(1 << index.ilog2())).page != page;
+    page != 0 && is_lowest
 }

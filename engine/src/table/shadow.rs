@@ -74,6 +74,20 @@ impl ShadowTable {
         self.levels.iter().flatten().map(|slot| slot.page)
     }
 
+    /// Where each node lies, with the first of the leaves below it (itself, if it is a leaf).
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = (u32, TableSlot)> {
+        self.levels.iter().enumerate().flat_map(|(level, nodes)| {
+            let leaves_per_node = SLOTS_PER_TABLE_PAGE.pow(level as u32);
+            let leaf = move |node: usize| (node * leaves_per_node) as u32;
+            nodes.iter().enumerate().map(move |(node, &slot)| (leaf(node), slot))
+        })
+    }
+
+    /// Lets the next [`write`](Self::write) write a leaf, and all nodes above it, whether or not they have changed.
+    pub(crate) fn rewrite_leaf(&mut self, leaf: u32) {
+        self.dirty_leaves.insert(leaf);
+    }
+
     /// Changes a slot; the table grows if it must.
     pub(crate) fn set(&mut self, index: u32, slot: TableSlot) {
         if index as usize >= self.slots.len() {

@@ -49,6 +49,8 @@ pub struct MaintenanceStats {
     pub scrubs: u64,
     /// Damaged pages and sets that steps came upon. A page may be counted again in each pass.
     pub problems: u64,
+    /// Pages, table nodes and superblocks that [`Store::scrub`](crate::Store::scrub) has repaired.
+    pub repairs: u64,
     /// Pages copied so that the file may become shorter.
     pub pages_moved: u64,
     /// Times the file was cut.
@@ -102,6 +104,7 @@ counters!(
     collections,
     pages_scrubbed,
     scrubs,
+    repairs,
     pages_moved,
     shrinks,
     bytes_cut,

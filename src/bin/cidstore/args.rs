@@ -34,6 +34,11 @@ A store belongs to the process that opened it: to watch a running program, let i
 
 With --json each reading is a line. Keys: q quits.";
 
+const CHECK_DETAILS: &str = "\
+Without --repair nothing is written if the store was closed cleanly. A repair writes new pages and leaves the damaged
+ones as they are until a checkpoint has made the new ones count. What cannot be repaired is told with the keys that it
+concerns, and is not touched.";
+
 const SERVE_DETAILS: &str = "\
 Paths: /metrics (OpenMetrics text), /health, /ready. Ends well on SIGINT and SIGTERM.
 
@@ -72,8 +77,9 @@ pub(crate) enum Command {
     Scan(ScanArgs),
     /// Print counts and sizes
     Stat(StoreArgs),
-    /// Verify every page, checksum and count
-    Check(StoreArgs),
+    /// Verify every page, checksum and count, and repair flipped bits if told so
+    #[command(after_help = CHECK_DETAILS)]
+    Check(CheckArgs),
     /// Rewrite what is sparse, and give the space back to the file system
     Compact(StoreArgs),
     /// Print the structure of the store, or the entries of some keys, for debugging
@@ -115,6 +121,16 @@ pub(crate) struct StoreArgs {
     /// The log, if it lies elsewhere
     #[arg(long, value_name = "FILE")]
     pub(crate) wal: Option<PathBuf>,
+}
+
+/// What to check.
+#[derive(Args, Debug)]
+pub(crate) struct CheckArgs {
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+    /// First put right what can be told for certain: a flipped bit of a page, a damaged superblock
+    #[arg(long)]
+    pub(crate) repair: bool,
 }
 
 /// How ids are read and shown.

@@ -60,8 +60,10 @@ pub(crate) enum Record<'a> {
     },
     /// `check`: one problem.
     Problem { place: &'a str, detail: &'a str },
+    /// `check --repair`: one thing that was wrong and is not any more.
+    Repaired { place: &'a str, detail: &'a str },
     /// `check`, last line.
-    Checked { pages: u64, keys: u64, values: u64, problems: u64 },
+    Checked { pages: u64, keys: u64, values: u64, repaired: u64, problems: u64 },
     /// `compact`: size of the data file.
     Compacted { bytes_before: u64, bytes_after: u64 },
     /// `dump`: the canonical entry of one key. `values` is empty when the key's values are spilled.
@@ -178,7 +180,8 @@ mod tests {
             Record::Loaded { pairs: 0, new_pairs: 0, seconds: 0.0 },
             stat,
             Record::Problem { place: "", detail: "" },
-            Record::Checked { pages: 0, keys: 0, values: 0, problems: 0 },
+            Record::Repaired { place: "", detail: "" },
+            Record::Checked { pages: 0, keys: 0, values: 0, repaired: 0, problems: 0 },
             Record::Compacted { bytes_before: 0, bytes_after: 0 },
             entry,
             backed_up,

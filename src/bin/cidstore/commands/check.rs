@@ -1,25 +1,40 @@
-//! `check`: every page, checksum and count verified.
+//! `check`: every page, checksum and count verified, and before that repaired if that is wanted.
 
-use crate::access::open_to_read;
-use crate::args::StoreArgs;
+use cidstore::Problem;
+
+use crate::access::{open_to_change, open_to_read};
+use crate::args::CheckArgs;
 use crate::failure::{Failure, Outcome};
 use crate::output::{Output, Record};
 use crate::units::counted;
 
-pub(crate) fn run(args: &StoreArgs, output: &mut Output) -> Outcome {
-    let store = open_to_read(args)?;
-    let report = store.verify()?;
-    store.close()?;
-    for problem in &report.problems {
-        let record = Record::Problem { place: &problem.place, detail: &problem.detail };
-        output.answer(&record, format_args!("{}: {}", problem.place, problem.detail))?;
+pub(crate) fn run(args: &CheckArgs, output: &mut Output) -> Outcome {
+    let store = if args.repair { open_to_change(&args.store)? } else { open_to_read(&args.store)? };
+    let scrubbed = store.scrub(args.repair)?;
+    for Problem { place, detail, .. } in &scrubbed.repaired {
+        let record = Record::Repaired { place, detail };
+        output.answer(&record, format_args!("repaired {place}: {detail}"))?;
     }
-    let problems = report.problems.len() as u64;
+    let report = store.verify()?;
+    // By bytes first: that tells whether a repair would help, and which keys are concerned.
+    let mut problems = scrubbed.problems;
+    for problem in report.problems {
+        if problems.iter().all(|known| known.place != problem.place) {
+            problems.push(problem);
+        }
+    }
+    store.close()?;
+    for Problem { place, detail, .. } in &problems {
+        let record = Record::Problem { place, detail };
+        output.answer(&record, format_args!("{place}: {detail}"))?;
+    }
+    let count = problems.len() as u64;
     let checked = Record::Checked {
         pages: report.pages_checked,
         keys: report.keys,
         values: report.values,
-        problems,
+        repaired: scrubbed.repaired.len() as u64,
+        problems: count,
     };
     let counts = format!(
         "{}, {}, {}",
@@ -27,9 +42,10 @@ pub(crate) fn run(args: &StoreArgs, output: &mut Output) -> Outcome {
         counted(report.keys, "key"),
         counted(report.values, "value")
     );
-    if problems == 0 {
+    if count == 0 {
         return output.answer(&checked, format_args!("{counts}: all is well"));
     }
     output.answer(&checked, format_args!("{counts}"))?;
-    Err(Failure::Negative(format!("{}: {}", args.store.display(), counted(problems, "problem"))))
+    let store = args.store.store.display();
+    Err(Failure::Negative(format!("{store}: {}", counted(count, "problem"))))
 }
