@@ -102,7 +102,7 @@ fn cut_beside_writes(plant: Plant, preemptions: Option<usize>) {
     });
 }
 
-/// At most three preemptions, 450 executions.
+/// At most four preemptions, 1,400 executions.
 #[test]
 fn a_checkpoint_writes_the_state_of_its_cut() {
     cut_beside_writes(Plant::Sound, Some(4));

@@ -155,7 +155,7 @@ fn check_walk(shared: &Shared) {
 /// At most two preemptions, 1,200 executions.
 #[test]
 fn a_small_set_is_always_of_one_instant() {
-    small(Plant::Sound, 3);
+    small(Plant::Sound, 2);
 }
 
 /// Complete. 202 executions.
