@@ -5,7 +5,7 @@
 //! superblock before last needed become free: file pages, and log space before the *older* cut.
 
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use cidstore_core::crc::page_checksum;
@@ -24,6 +24,7 @@ use crate::shared::Shared;
 use crate::space::HUGE_PAGES;
 use crate::space::layout::FileLayout;
 use crate::space::region::Region;
+use crate::sync::whole::{Mutex, MutexGuard};
 use crate::table::shadow::{ShadowTable, TableFile};
 use crate::view::{self, NextView, ViewKeeper};
 use crate::writer::cut::{Cut, CutPage, WrittenPage};

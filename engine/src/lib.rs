@@ -4,7 +4,7 @@
 //!
 //! # Reading order
 //!
-//! [`error`], `options`, `values`, `waiters`; `sync` (atomics and locks, or a model checker's); [`io`]
+//! [`error`], `options`, `values`, `waiters`; `sync` (atomics and locks, or a checker's); [`io`]
 //! (every byte passes it), `space` (where pages live), `table` (which page is
 //! whose), `valueset` (large sets), `wal` (the log), `upkeep` (what is tidied when), `tuning` (which
 //! settings follow the load); `report`; `shared` (what readers see), `read`; `writer` (changes to
@@ -48,6 +48,9 @@ mod buckets;
 mod bulk;
 mod bulk_pages;
 mod bulk_writer;
+#[cfg(test)]
+#[cfg(shuttle)]
+mod campaign;
 mod feed;
 mod files;
 mod group;

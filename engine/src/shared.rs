@@ -61,7 +61,7 @@ pub(crate) struct Shared {
 pub(crate) struct Counters {
     pub(crate) keys: AtomicU64,
     pub(crate) values: AtomicU64,
-    pub(crate) applied_lsn: AtomicU64,
+    pub(crate) applied_lsn: crate::sync::AtomicU64,
     pub(crate) checkpoints: AtomicU64,
     /// Pages of the present cut, buckets and values, that have no place in the file yet.
     pub(crate) cut_unwritten: [AtomicU64; 2],

@@ -5,9 +5,11 @@
 //! comes after the store and sees it, or its waker lies in the list when the other one takes the lock.
 
 use std::collections::BTreeMap;
+use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
+
+use crate::sync::whole::{Mutex, MutexGuard};
 
 /// Place of a waiter: what it waits for, and a number of its own.
 pub(crate) type Place = (u64, u64);
@@ -20,7 +22,7 @@ pub(crate) struct Waiters {
 }
 
 impl Waiters {
-    fn wakers(&self) -> std::sync::MutexGuard<'_, BTreeMap<Place, Waker>> {
+    fn wakers(&self) -> MutexGuard<'_, BTreeMap<Place, Waker>> {
         // A map of wakers is whole at every step, so a panic elsewhere does not spoil it.
         self.wakers.lock().unwrap_or_else(PoisonError::into_inner)
     }

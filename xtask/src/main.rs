@@ -23,6 +23,7 @@ mod tally;
 mod tidy;
 mod tiers;
 mod tree;
+mod tsan;
 
 use std::process::ExitCode;
 

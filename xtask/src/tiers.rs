@@ -12,6 +12,7 @@ use crate::system;
 use crate::tally::Tally;
 use crate::tidy;
 use crate::tree::Tree;
+use crate::tsan;
 
 /// All steps.
 pub(crate) const STEPS: &[Step] = &[
@@ -44,6 +45,8 @@ pub(crate) const STEPS: &[Step] = &[
     ),
     step("outside", Tier::Full, "packages outside the workspace: lints and tests", outside),
     step("loom_all", Tier::Slow, "the same without bounds where that ends", loom_all),
+    step("campaign", Tier::Slow, "the whole store under schedules drawn at random", campaign),
+    step("tsan", Tier::Slow, "tests with threads under ThreadSanitizer", tsan::run),
     step("model", Tier::Slow, "random histories against the model, many more of them", model),
     step("hdf5_kills", Tier::Slow, "a thousand kills of a store that grows", hdf5_kills),
     step(
@@ -219,6 +222,18 @@ fn checked_job(checker: &str, package: &str) -> Job {
         .env("CARGO_TARGET_DIR", &format!("target/{checker}"))
         .env("CARGO_PROFILE_RELEASE_LTO", "false")
         .env("CARGO_PROFILE_RELEASE_DEBUG", "false")
+}
+
+/// Schedules of each kind, random and by priorities, that each scenario of the campaign has.
+const CAMPAIGN_EXECUTIONS_SLOW: &str = "10000";
+
+/// The whole store under a scheduler, with assertions.
+fn campaign(tree: &Tree, tally: &mut Tally) -> Result<Outcome, Failure> {
+    let job = checked_job("shuttle", "cidstore-engine")
+        .args(["--lib", "campaign::"])
+        .env("CAMPAIGN_EXECUTIONS", CAMPAIGN_EXECUTIONS_SLOW)
+        .env("CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS", "true");
+    count(job.directory(tree.path("")), tally)
 }
 
 fn loom_models(tree: &Tree) -> Result<Vec<String>, Failure> {

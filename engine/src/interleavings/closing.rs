@@ -33,9 +33,10 @@ fn at_the_tail() -> Little {
     let mut written = little.write_cut(&cut);
     assert!(little.writer.pages.files().pages_mut(Space::Buckets).take(TAIL));
     let mut words = [0; 512];
-    shared.regions.buckets.copy_out(written[0].from, &mut words);
-    little.writer.pages.files().pages_mut(Space::Buckets).release(written[0].to);
-    written[0] = write_page(&shared.regions.buckets, written[0].from, TAIL, &words);
+    let page = cut.bucket_pages[0];
+    shared.regions.buckets.copy_out(page.page, &mut words);
+    little.writer.pages.files().pages_mut(Space::Buckets).release(written.buckets[0].to);
+    written.buckets[0] = write_page(Space::Buckets, &shared.regions.buckets, page, TAIL, &words);
     little.finish(&cut, &written);
     // So that the next copy goes to a page that has not had the same before.
     little.reuse();

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use cidstore_core::layout::PAGE_WORDS;
 use cidstore_core::layout::bucket::{ENTRIES_PER_BUCKET, ENTRIES_WORD};
 use cidstore_core::layout::entry::{ENTRY_WORDS, SLOTS_WORD};
+use cidstore_core::layout::table::Space;
 
+use crate::checkpoint::Written;
 use crate::store::turns::Turns;
 use crate::sync::checked::{Plant, arm, explore, has, spawn_writer};
 use crate::writer::cut::{Cut, CutPage};
@@ -76,9 +78,10 @@ fn checkpoint(lock: &Lock) {
         let words = early.unwrap_or_else(|| copy(page.page));
         let expected: Vec<u64> = (10..=10 + writes).collect();
         assert_eq!(values_in(&words), expected, "the file has another state than the cut's");
-        let to = lock.lock().little.free_file_page();
-        written.push(write_page(&shared.regions.buckets, page.page, to, &words));
+        let to = lock.lock().little.free_file_page(Space::Buckets);
+        written.push(write_page(Space::Buckets, &shared.regions.buckets, *page, to, &words));
     }
+    let written = Written { buckets: written, values: Vec::new() };
     lock.lock().little.finish(&cut, &written);
 }
 
@@ -99,10 +102,10 @@ fn cut_beside_writes(plant: Plant, preemptions: Option<usize>) {
     });
 }
 
-/// At most three preemptions, 450 executions.
+/// At most four preemptions, 1,400 executions.
 #[test]
 fn a_checkpoint_writes_the_state_of_its_cut() {
-    cut_beside_writes(Plant::Sound, Some(3));
+    cut_beside_writes(Plant::Sound, Some(4));
 }
 
 #[test]

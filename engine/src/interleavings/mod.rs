@@ -16,9 +16,9 @@
 mod closing;
 mod cut;
 mod sets;
-
 mod snapshot;
 mod swing;
+mod value_pages;
 
 use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
@@ -36,6 +36,7 @@ use cidstore_core::layout::table::{Space, TableKind};
 use cidstore_core::protocol::bucket_build::{self, Header};
 use cidstore_core::protocol::lookup::View;
 
+use crate::checkpoint::Written;
 use crate::error::{Error, Result};
 use crate::io::{DiskFile, FileIdentity, FileMap, LockMode};
 use crate::read::Reader;
@@ -47,7 +48,7 @@ use crate::sync::epoch;
 use crate::table::LiveTables;
 use crate::valueset::{ExtentAllocator, SetView};
 use crate::writer::apply::{Operation, Writer};
-use crate::writer::cut::{Cut, WrittenPage};
+use crate::writer::cut::{Cut, CutPage, WrittenPage};
 use crate::writer::numbers::Numbers;
 use crate::writer::pages::{Pages, SuperblockGenerations};
 
@@ -59,7 +60,7 @@ const REUSED: E = E::new(66, 66);
 /// Pages of the pool that a model may use.
 const POOL_PAGES: u32 = 24;
 /// Pages of the file that a model may use, but for one that it names.
-const FILE_PAGES_USED: u32 = 4;
+const FILE_PAGES_USED: u32 = 16;
 /// Pages of each space of the file.
 const FILE_PAGES: u32 = 48;
 
@@ -128,30 +129,36 @@ impl Little {
         self.writer.apply(Operation::DeleteValue(KEY, wide(value))).unwrap();
     }
 
-    /// A free page of the file.
-    fn free_file_page(&self) -> u32 {
-        let run = self.writer.pages.files().take_run(Space::Buckets, 1);
+    /// A free page of a space of the file.
+    fn free_file_page(&self, space: Space) -> u32 {
+        let run = self.writer.pages.files().take_run(space, 1);
         run.unwrap().0.start
     }
 
-    /// Writes the bucket pages of a cut to free pages of the file.
-    fn write_cut(&self, cut: &Cut) -> Vec<WrittenPage> {
-        cut.bucket_pages
-            .iter()
-            .map(|page| {
-                let regions = &self.writer.pages.shared.regions;
-                let to = self.free_file_page();
-                let mut words = [0; PAGE_WORDS];
-                regions.buckets.copy_out(page.page, &mut words);
-                write_page(&regions.buckets, page.page, to, &words)
-            })
-            .collect()
+    /// Writes the pages of a cut to free pages of the file.
+    fn write_cut(&self, cut: &Cut) -> Written {
+        let regions = &self.writer.pages.shared.regions;
+        let write = |space: Space, region: &Region, page: &CutPage| {
+            let mut words = [0; PAGE_WORDS];
+            region.copy_out(page.page, &mut words);
+            let to = self.free_file_page(space);
+            write_page(space, region, *page, to, &words)
+        };
+        let buckets = cut.bucket_pages.iter();
+        let values = cut.value_pages.iter();
+        Written {
+            buckets: buckets.map(|page| write(Space::Buckets, &regions.buckets, page)).collect(),
+            values: values.map(|page| write(Space::Values, &regions.values, page)).collect(),
+        }
     }
 
     /// What a checkpoint does when it has written its superblocks.
-    fn finish(&mut self, cut: &Cut, written: &[WrittenPage]) {
-        for page in written {
+    fn finish(&mut self, cut: &Cut, written: &Written) {
+        for page in &written.buckets {
             self.writer.pages.swing_written_bucket(page);
+        }
+        for page in &written.values {
+            self.writer.pages.swing_written_value(page);
         }
         let pages = &mut self.writer.pages;
         pages.checkpoint = None;
@@ -177,11 +184,17 @@ impl Little {
     }
 }
 
-/// Writes the copy of a page of the directory to the file, as a checkpoint does.
-fn write_page(region: &Region, from: u32, to: u32, words: &[u64; PAGE_WORDS]) -> WrittenPage {
+/// Writes the copy of a page of the pool to the file, as a checkpoint does.
+fn write_page(
+    space: Space,
+    region: &Region,
+    page: CutPage,
+    to: u32,
+    words: &[u64; PAGE_WORDS],
+) -> WrittenPage {
     region.write_file_page(to, words);
-    let checksum = page_checksum(Space::Buckets, to, zerocopy::transmute_ref!(words));
-    WrittenPage { from, to, owner: 0, checksum }
+    let checksum = page_checksum(space, to, zerocopy::transmute_ref!(words));
+    WrittenPage { from: page.page, to, owner: page.owner, checksum }
 }
 
 /// A value whose halves both tell which it is.

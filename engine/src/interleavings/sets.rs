@@ -20,9 +20,9 @@ use super::{KEY, Little, REUSED, SEED, bucket_words, look, look_pinned, wide};
 const RETIRED_FIRST: &str = "a set's place is given back before the entry names the new one";
 
 /// Of the first extent of a page: the word of its meta, of its tombstones, of the last value that it has room for.
-const META: usize = VALUE_HEADER_WORDS + EXTENT_META_WORD;
-const TOMBSTONES: usize = VALUE_HEADER_WORDS + EXTENT_TOMBSTONES_WORD;
-const LAST_VALUE: usize = VALUE_HEADER_WORDS + 8 + 7 * 2;
+pub(super) const META: usize = VALUE_HEADER_WORDS + EXTENT_META_WORD;
+pub(super) const TOMBSTONES: usize = VALUE_HEADER_WORDS + EXTENT_TOMBSTONES_WORD;
+pub(super) const LAST_VALUE: usize = VALUE_HEADER_WORDS + 8 + 7 * 2;
 
 /// What a reader of a small set decides by, and the values that come. The entry moves, so its next places and the tags
 /// belong to it: what led a reader on but were not the checker's would tell it of things that it need not see yet.
@@ -99,10 +99,10 @@ fn small(plant: Plant, preemptions: usize) {
 const VALUES: u64 = 245;
 const FILLED: u64 = 128;
 /// In the part of the first leaf that goes to a new one.
-const MOVES: u64 = 3 * 120;
+pub(super) const MOVES: u64 = 3 * 120;
 
 /// The values that a large set has all the time, in the order in which they came.
-fn large_values() -> impl Iterator<Item = u64> {
+pub(super) fn large_values() -> impl Iterator<Item = u64> {
     (1..=VALUES)
         .map(|value| 3 * value)
         .chain((0..FILLED).map(|at| 3 * (at % 120 + 1) + 1 + at / 120))

@@ -22,7 +22,7 @@ fn swing(plant: Plant, looks: usize) {
             if has(REUSED_FIRST) {
                 let pages = &mut little.writer.pages;
                 pages.checkpoint = None;
-                pages.retire_bucket_page(written[0].from);
+                pages.retire_bucket_page(written.buckets[0].from);
                 little.reuse();
             }
             little.finish(&cut, &written);

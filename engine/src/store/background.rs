@@ -1,13 +1,13 @@
 //! The store's own threads: one runs checkpoints when they are due, one syncs the log for `Interval` writes, one tidies, one
 //! tunes if that is wanted.
 
-use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
-use std::thread::JoinHandle;
+use std::sync::{Arc, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use super::engine::Engine;
 use super::upkeep::Upkeep;
 use crate::error::{Error, Result};
+use crate::sync::whole::{Condvar, Mutex, MutexGuard, thread};
 
 /// How long after a checkpoint with none that follows the pools' spare memory goes back to the kernel.
 const TRIM_AFTER: Duration = Duration::from_secs(10);
@@ -38,7 +38,7 @@ type Job = fn(&Bell, &Weak<Engine>);
 #[derive(Debug, Default)]
 pub(crate) struct Background {
     bell: Arc<Bell>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
+    threads: Mutex<Vec<thread::JoinHandle<()>>>,
 }
 
 impl Background {
@@ -55,7 +55,7 @@ impl Background {
         for (name, job) in jobs {
             let bell = Arc::clone(&engine.background.bell);
             let weak = Arc::downgrade(engine);
-            let thread = std::thread::Builder::new()
+            let thread = thread::Builder::new()
                 .name(name.into())
                 .spawn(move || job(&bell, &weak))
                 .map_err(|source| Error::Io {
@@ -107,14 +107,14 @@ impl Background {
         self.bell.rung.notify_all();
         let threads = std::mem::take(&mut *lock(&self.threads));
         for thread in threads {
-            if thread.thread().id() != std::thread::current().id() && thread.join().is_err() {
+            if thread.thread().id() != thread::current().id() && thread.join().is_err() {
                 tracing::error!("a background thread of the store has panicked");
             }
         }
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Plain flags: a panic elsewhere leaves them as usable as before.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

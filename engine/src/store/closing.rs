@@ -8,6 +8,7 @@ use cidstore_core::layout::table::Space;
 use super::engine::Engine;
 use crate::checkpoint::Checkpointer;
 use crate::error::{Error, Result};
+use crate::sync::whole::thread;
 use crate::writer::pages::MOVE_PAGES;
 
 /// Rounds of moving pages that closing a store takes at most: 4 GiB of each space. `compact` has no such limit.
@@ -101,7 +102,7 @@ impl Engine {
                 if !state.writer.pages.limbo.has_sealed() {
                     break;
                 }
-                std::thread::yield_now();
+                thread::yield_now();
             }
             state.writer.collect(true);
         }

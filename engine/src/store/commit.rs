@@ -14,6 +14,7 @@ use super::engine::{Engine, Leading, WriterState};
 use super::turns;
 use crate::error::{Error, Result};
 use crate::options::Durability;
+use crate::sync::whole::thread;
 use crate::table::shadow::ShadowTable;
 use crate::wal::{Appender, Room, Wal};
 use crate::writer::apply::{APPLY_AHEAD, Operation};
@@ -377,7 +378,7 @@ impl Engine {
                 break;
             }
             drop(state);
-            std::thread::sleep(WAIT_FOR_READERS);
+            thread::sleep(WAIT_FOR_READERS);
         }
         Ok(())
     }

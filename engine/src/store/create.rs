@@ -1,8 +1,8 @@
 //! Creating a store: whole under a temporary name first, then renamed, so that no crash leaves half of one.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex};
 
 use cidstore_core::crc::page_checksum;
 use cidstore_core::hash::HashSeed;
@@ -20,6 +20,7 @@ use crate::options::Settings;
 use crate::shared::{Checksums, Shared};
 use crate::space::layout::{FileLayout, Regions};
 use crate::space::region::Region;
+use crate::sync::whole::Mutex;
 use crate::table::LiveTables;
 use crate::table::shadow::ShadowTable;
 use crate::view::ViewKeeper;

@@ -2,7 +2,7 @@
 //!
 //! Lock order: `checkpointer`, then `writer`, then the file layout inside. Readers take none of them.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, PoisonError, TryLockError};
 
 use crate::checkpoint::Checkpointer;
 use crate::error::Result;
@@ -13,6 +13,7 @@ use crate::store::commit::{Answer, Request};
 use crate::store::feeds::Feeds;
 use crate::store::tuned::Tuned;
 use crate::store::turns::{self, Turns};
+use crate::sync::whole::{Mutex, MutexGuard};
 use crate::wal::{Appender, Wal};
 use crate::writer::apply::Writer;
 

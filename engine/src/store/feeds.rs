@@ -1,7 +1,9 @@
 //! Who reads the log while it is written: how far each reader is, and the bulk loads, which are not in it.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
+
+use crate::sync::whole::{Mutex, MutexGuard};
 
 /// Bulk loads that are remembered: older ones were given up with their part of the log long ago.
 const LOADS_MAX: usize = 1024;

@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
 
 use cidstore_core::hash::MAX_DEPTH;
 use cidstore_core::layout::PAGE_BYTES;
@@ -28,6 +28,7 @@ use crate::shared::{Checksums, Shared};
 use crate::space::layout::{FileLayout, Regions};
 use crate::space::limbo::{Retired, Waiting};
 use crate::space::region::Region;
+use crate::sync::whole::Mutex;
 use crate::table::LiveTables;
 use crate::table::partition::{DirectoryBucket, for_each_bucket};
 use crate::table::shadow::{LoadFault, ShadowTable};

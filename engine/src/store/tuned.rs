@@ -1,13 +1,14 @@
 //! Settings that change while the store runs, who changes them, and what was decided when.
 
 use std::collections::VecDeque;
+use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::engine::Engine;
 use crate::inspect::Stats;
 use crate::metrics::{Histogram, LogEvents, Metrics};
+use crate::sync::whole::Mutex;
 use crate::tuning::{Breaker, Controller, Decision, Reason, TunedSettings, Tuning, TuningStats};
 use crate::wal::Appender;
 

@@ -18,6 +18,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, TryLockError};
 
+use crate::sync::whole::thread;
 use crate::sync::{Condvar, Mutex, TryMutex, TryMutexGuard, lock};
 
 /// How often a writer yields to those who wait for the lock before it goes on regardless.
@@ -68,7 +69,7 @@ impl<S, W, A> Turns<S, W, A> {
             if self.waiting.load(Ordering::Relaxed) == 0 {
                 return;
             }
-            std::thread::yield_now();
+            thread::yield_now();
         }
     }
 

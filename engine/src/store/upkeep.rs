@@ -7,6 +7,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use crate::sync::epoch;
 use crate::sync::{Page, PageWord};
 use cidstore_core::E;
 use cidstore_core::layout::bucket::{COUNTS_WORD, ENTRIES_PER_BUCKET, UNSORTED_WORD};
@@ -135,7 +136,7 @@ impl Engine {
 
     /// Runs `read` under a pin.
     fn pinned<T>(&self, read: impl FnOnce(&Reader<'_, LiveView<'_>>) -> T) -> T {
-        let _pin = crossbeam_epoch::pin();
+        let _pin = epoch::pin();
         read(&Reader { shared: &self.shared, view: self.shared.view() })
     }
 

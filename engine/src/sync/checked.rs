@@ -267,6 +267,12 @@ shadowed!(AtomicU8, u8, Kind::Flag);
 shadowed!(AtomicU32, u32, Kind::Slot);
 shadowed!(AtomicU64, u64, Kind::Number);
 
+impl Default for AtomicU64 {
+    fn default() -> Self {
+        Self::new(0)
+    }
+}
+
 impl AtomicU64 {
     pub(crate) fn fetch_max(&self, value: u64, order: Ordering) -> u64 {
         self.shadow.fetch_max(value, Ordering::Relaxed);

@@ -8,13 +8,13 @@
 use std::io;
 use std::ops::Range;
 use std::ptr::{NonNull, null_mut};
-use std::sync::atomic::AtomicU32;
 
 use cidstore_core::layout::PAGE_BYTES;
 
 use super::slots::SLOTS_MAX;
 use crate::space::HUGE_PAGES;
 use crate::space::region::map_anonymous;
+use crate::sync::AtomicU32;
 
 const BYTES: usize = SLOTS_MAX * size_of::<AtomicU32>();
 const HUGE_BYTES: usize = HUGE_PAGES as usize * PAGE_BYTES;

@@ -23,10 +23,10 @@ mod tree;
 mod verify;
 
 #[cfg(test)]
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 mod mock;
 #[cfg(test)]
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 mod tests;
 
 use cidstore_core::E;

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::PoisonError;
 use std::time::Instant;
 
 use cidstore_core::layout::PAGE_BYTES;
@@ -14,6 +14,7 @@ use super::ring::SLOT;
 use crate::error::{Error, Result};
 use crate::io::{Disk, DiskFile, OpenMode};
 use crate::metrics::{Recorder, Scale};
+use crate::sync::whole::Mutex;
 
 /// Ring of a new log, unless the largest is smaller.
 const RING_BYTES_INITIAL: u64 = 1 << 20;

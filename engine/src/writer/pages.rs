@@ -4,7 +4,7 @@
 //! the current generation is a pool page that only this writer stores to, by the page protocol.
 
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use cidstore_core::hash::MAX_DEPTH;
@@ -26,6 +26,7 @@ use crate::space::limbo::{Limbo, Retired, Waiting};
 use crate::space::pool::Pool;
 use crate::space::region::Region;
 use crate::sync::Page;
+use crate::sync::whole::{Mutex, MutexGuard};
 use crate::table::TableWriter;
 use crate::valueset::{FreshPage, ValuePages};
 
