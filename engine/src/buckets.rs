@@ -9,6 +9,7 @@ use cidstore_core::E;
 use cidstore_core::hash::HashSeed;
 use cidstore_core::layout::bucket::BucketPage;
 use cidstore_core::layout::{NO_PAGE, PAGE_WORDS};
+use cidstore_core::probe;
 use cidstore_core::protocol::bucket_write::BucketWriter;
 use cidstore_core::protocol::content::Content;
 use cidstore_core::protocol::lookup::{CycleGuard, LookupFault, View};
@@ -63,6 +64,20 @@ impl Snapshot {
                 std::array::from_fn(|index| page[index].load(Ordering::Relaxed));
             each(zerocopy::transmute_ref!(&words))
         })
+    }
+
+    /// Brings the page of the bucket at a scan position near, for a visit that comes soon.
+    #[doc(hidden)]
+    pub fn prefetch_bucket(&self, position: u64) {
+        // A snapshot that can't be read says so when it is.
+        let _ = self.frozen().reading(|reader| {
+            let bits = (position as u32).reverse_bits();
+            let mask = ((1_u64 << reader.view.depth()) - 1) as u32;
+            let page = reader.view.bucket(reader.view.directory_slot(bits & mask));
+            // A word of each cache line.
+            page.iter().step_by(8).for_each(probe::prefetch);
+            Ok(())
+        });
     }
 
     /// Calls `each` with the number of every page of a bucket. Answers where the next bucket begins.

@@ -28,7 +28,7 @@ use super::image::{Image, Part};
 use super::threads::{self, Turns};
 
 /// Buckets that a thread takes at once: their pages fit the processor's second cache.
-const BLOCK_BUCKETS: usize = 64;
+const BLOCK_BUCKETS: usize = 32;
 /// Value pages that a thread collects before it writes them.
 const VALUE_PAGES_MAX: usize = 64;
 
@@ -174,7 +174,13 @@ impl<'a> Worker<'a> {
         self.built.clear();
         self.spilled.clear();
         let mut overflow = block.first_overflow;
-        for planned in block.buckets {
+        let ahead = block.buckets.iter().skip(1).map(Some).chain([None]);
+        for (planned, next) in block.buckets.iter().zip(ahead) {
+            // In directory order the pages of a store lie far from each other: the memory of one takes as long to come
+            // as the work on another.
+            if let Some(next) = next {
+                self.pages.snapshot.prefetch_bucket(next.stretch().0);
+            }
             self.build(planned, overflow)?;
             overflow += planned.pages - 1;
         }
@@ -233,12 +239,13 @@ impl<'a> Worker<'a> {
         let mut position = start;
         while position < end {
             let from = position;
-            position = snapshot.visit_bucket_pages(from, |page| -> std::result::Result<_, LineFault> {
-                // A bucket of the store may be larger than one of the plan, if it has a chain.
-                lines.add(page, |key| {
-                    (from..end).contains(&u64::from(seed.hash(key).scan_position()))
-                })
-            })?;
+            position =
+                snapshot.visit_bucket_pages(from, |page| -> std::result::Result<_, LineFault> {
+                    // A bucket of the store may be larger than one of the plan, if it has a chain.
+                    lines.add(page, |key| {
+                        (from..end).contains(&u64::from(seed.hash(key).scan_position()))
+                    })
+                })?;
         }
         let settled = lines.settle();
         self.keys += settled.map_err(|fault| self.pages.contradiction(&fault.to_string()))?;
@@ -268,8 +275,7 @@ impl Pages<'_> {
         sets: &mut SetBuilder,
         value_pages: &mut ValuePages,
     ) -> Result<SpillPointer> {
-        let mut take =
-            |number: u32, page: &PageBytes| value_pages.add(self.image, number, page);
+        let mut take = |number: u32, page: &PageBytes| value_pages.add(self.image, number, page);
         let miscounts =
             || Err(self.contradiction(&format!("the set of key {key} miscounts its values")));
         let count = self.snapshot.set_count(reference)?;

@@ -19,7 +19,8 @@ pub(super) fn on_all<T: Send>(
     work: &(dyn Fn(&mut dyn FnMut(u64)) -> Result<T> + Sync),
     tell: &mut dyn FnMut(u64),
 ) -> Result<Vec<T>> {
-    let others = thread::available_parallelism().map_or(1, |count| count.get().min(THREADS_MAX)) - 1;
+    let others =
+        thread::available_parallelism().map_or(1, |count| count.get().min(THREADS_MAX)) - 1;
     thread::scope(|scope| {
         let others: Vec<_> = (0..others).map(|_| scope.spawn(|| work(&mut |_| ()))).collect();
         let mut made = vec![work(tell)];

@@ -23,6 +23,8 @@ pub(crate) enum LineFault {
     Uncorrectable(usize),
     /// The entries of this key contradict each other, or it has no value.
     Malformed(E),
+    /// This key is in a bucket that its hash does not lead to.
+    Misplaced(E),
 }
 
 impl fmt::Display for LineFault {
@@ -32,6 +34,9 @@ impl fmt::Display for LineFault {
                 write!(f, "the state of entry {position} has two flipped bits")
             }
             Self::Malformed(key) => write!(f, "the entries of key {key} contradict each other"),
+            Self::Misplaced(key) => {
+                write!(f, "has key {key}, whose hash does not lead to its bucket")
+            }
         }
     }
 }
@@ -179,7 +184,9 @@ impl Lines {
             let line = &self.lines[*index as usize];
             let next = after.first().map(|index| &self.lines[*index as usize]);
             let second = next.filter(|next| line.is_paired() && next.key == line.key);
-            if line.is_second() || line.is_paired() != second.is_some() || previous == Some(line.key)
+            if line.is_second()
+                || line.is_paired() != second.is_some()
+                || previous == Some(line.key)
             {
                 return Err(LineFault::Malformed(line.key));
             }
@@ -288,10 +295,10 @@ mod tests {
 
     use cidstore_core::hash::HashSeed;
     use cidstore_core::layout::PAGE_WORDS;
+    use cidstore_core::protocol::bucket_write::Added;
     use cidstore_core::protocol::bucket_write::BucketWriter;
     use cidstore_core::protocol::content::Content;
     use cidstore_core::protocol::word::Page;
-    use cidstore_core::protocol::bucket_write::Added;
     use proptest::prelude::*;
 
     use super::*;

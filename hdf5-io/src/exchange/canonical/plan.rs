@@ -50,7 +50,7 @@ impl PlannedBucket {
 }
 
 /// What an export will consist of.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Plan {
     /// The buckets, in directory order.
     pub(crate) buckets: Vec<PlannedBucket>,
@@ -80,6 +80,11 @@ impl Plan {
         if parts.is_empty() {
             parts.push(Planner::new(store, snapshot, 0, progress).plan(0)?);
         }
+        Ok(Self::of(parts, snapshot.len()))
+    }
+
+    /// The plan that these parts make.
+    fn of(parts: Vec<Part>, keys: u64) -> Self {
         let mut buckets = Vec::with_capacity(parts.iter().map(|part| part.buckets.len()).sum());
         let mut sets = SetPages::default();
         for part in parts {
@@ -88,15 +93,21 @@ impl Plan {
         }
         buckets.sort_unstable_by_key(|bucket| bucket.prefix);
         let pages = buckets.iter().map(|bucket| u64::from(bucket.pages)).sum::<u64>();
-        Ok(Self {
+        Self {
             global_depth: buckets.iter().map(|bucket| bucket.local_depth).max().unwrap_or(0).into(),
             bucket_pages: 1 + pages,
             overflow_pages: pages - buckets.len() as u64,
             value_pages: 1 + sets.pages(),
-            keys: snapshot.len(),
+            keys,
             buckets,
-        })
+        }
     }
+}
+
+/// Deepest directory for this many keys.
+fn depth_max(keys: u64) -> u32 {
+    let pages = (keys / ENTRIES_PER_BUCKET as u64).max(1);
+    (pages.ilog2() + DEPTH_SLACK).min(MAX_DEPTH)
 }
 
 /// Plans all stretches by themselves, on all processors. Answers none if one of them can't be.
@@ -147,12 +158,6 @@ impl Part {
     fn stands_alone(&self, length: u64) -> bool {
         self.end == self.start + length && self.entries > ENTRIES_PER_BUCKET
     }
-}
-
-/// Deepest directory for this many keys.
-fn depth_max(keys: u64) -> u32 {
-    let pages = (keys / ENTRIES_PER_BUCKET as u64).max(1);
-    (pages.ilog2() + DEPTH_SLACK).min(MAX_DEPTH)
 }
 
 /// Divides keys that take so many entries, in ascending order of keys, among the pages of a chain: how many entries each
@@ -368,6 +373,8 @@ impl<'a> Planner<'a> {
 
 #[cfg(test)]
 mod tests {
+    use cidstore_core::hash::HashSeed;
+
     use super::*;
 
     #[test]
@@ -377,6 +384,44 @@ mod tests {
         assert_eq!(chain([2; 32]), [62, 2]);
         let mixed = std::iter::once(1).chain([2; 31]);
         assert_eq!(chain(mixed), [61, 2], "61 entries leave one free, which is not enough for two");
+    }
+
+    /// Plans a store of this many keys that `wanted` wants in parts and in one.
+    fn plans(keys: u64, wanted: impl Fn(HashSeed, E) -> bool) -> (usize, [Plan; 2]) {
+        let scratch = cidstore_testkit::Scratch::new();
+        let store = Store::options().hash_seed(HashSeed::new(5, 6)).open(scratch.data()).unwrap();
+        let seed = store.hash_seed();
+        let keys =
+            (0..).map(|key| E::new(key, key)).filter(|key| wanted(seed, *key)).take(keys as usize);
+        // Some keys have two entries, some a set.
+        let values = |key: E| 1 + key.low % 11 / 5 * 3;
+        let pairs = keys.flat_map(|key| (0..values(key)).map(move |value| (key, E::from(value))));
+        store.bulk_load(pairs).unwrap();
+        let snapshot = store.snapshot().unwrap();
+        let parts = plan_parts(&store, &snapshot, &mut |_| ()).unwrap().len();
+        let whole = Planner::new(&store, &snapshot, 0, &mut |_| ()).plan(0).unwrap();
+        let whole = Plan::of(vec![whole], snapshot.len());
+        (parts, [Plan::make(&store, &snapshot, &mut |_| ()).unwrap(), whole])
+    }
+
+    #[test]
+    fn parts_are_planned_as_the_whole_is() {
+        let (parts, [plan, whole]) = plans(PARTS_KEYS, |_, _| true);
+        assert_eq!((parts, plan), (1 << PART_BITS, whole));
+    }
+
+    #[test]
+    fn what_cant_be_planned_in_parts_is_planned_in_one() {
+        // Nearly no key in one of the parts.
+        let spare = |seed: HashSeed, key: E| {
+            let position = seed.hash(key).scan_position();
+            position >> (32 - PART_BITS) != 77 || key.low < 2000
+        };
+        let (parts, [plan, whole]) = plans(PARTS_KEYS, spare);
+        assert_eq!((parts, plan), (0, whole));
+        // Buckets of a small store reach over several parts.
+        let (parts, [plan, whole]) = plans(3000, |_, _| true);
+        assert_eq!((parts, plan), (0, whole));
     }
 
     #[test]
