@@ -66,6 +66,28 @@ const PROGRAMS: [Program; 7] = [
     },
 ];
 
+/// What the slow tier needs besides: interpreters that read HDF5.
+const LANGUAGES: [Program; 3] = [
+    Program {
+        name: "Rscript",
+        debian_package: "r-base-core",
+        needed_for: "reading files with R",
+        probe: &[],
+    },
+    Program {
+        name: "hdf5r",
+        debian_package: "r-cran-hdf5r",
+        needed_for: "reading files with R",
+        probe: &["Rscript", "-e", "library(hdf5r)"],
+    },
+    Program {
+        name: "octave-cli",
+        debian_package: "octave",
+        needed_for: "reading files with Octave",
+        probe: &[],
+    },
+];
+
 impl Program {
     fn is_there(&self) -> bool {
         match self.probe {
@@ -83,10 +105,7 @@ const COMPONENTS: [(&str, &str); 2] = [("fmt", "rustfmt"), ("clippy", "clippy")]
 /// # Errors
 /// If something is missing and cannot be installed; names the package.
 pub(crate) fn ensure(tally: &mut Tally) -> Result<String, Failure> {
-    let missing: Vec<&Program> = PROGRAMS.iter().filter(|program| !program.is_there()).collect();
-    if !missing.is_empty() {
-        install(&missing, tally)?;
-    }
+    ensure_programs(&PROGRAMS, tally)?;
     for (subcommand, component) in COMPONENTS {
         if !Job::cargo([subcommand, "--version"]).succeeds() {
             Job::new("rustup", ["component", "add", component]).run(tally).map_err(|failure| {
@@ -96,6 +115,19 @@ pub(crate) fn ensure(tally: &mut Tally) -> Result<String, Failure> {
     }
     let runner = if has_nextest() { "nextest" } else { "cargo test (no nextest here)" };
     Ok(format!("test runner: {runner}"))
+}
+
+/// Makes sure that R and Octave are there.
+///
+/// # Errors
+/// If something is missing and cannot be installed; names the package.
+pub(crate) fn ensure_languages(tally: &mut Tally) -> Result<(), Failure> {
+    ensure_programs(&LANGUAGES, tally)
+}
+
+fn ensure_programs(programs: &[Program], tally: &mut Tally) -> Result<(), Failure> {
+    let missing: Vec<&Program> = programs.iter().filter(|program| !program.is_there()).collect();
+    if missing.is_empty() { Ok(()) } else { install(&missing, tally) }
 }
 
 /// True if `cargo nextest` is installed. It runs tests in processes of their own and in parallel across packages.

@@ -46,6 +46,10 @@ pub(crate) const STEPS: &[Step] = &[
     step("loom_all", Tier::Slow, "the same without bounds where that ends", loom_all),
     step("model", Tier::Slow, "random histories against the model, many more of them", model),
     step("hdf5_kills", Tier::Slow, "a thousand kills of a store that grows", hdf5_kills),
+    step("hdf5_shards", Tier::Slow, "a directory that is cut at its real size", hdf5_shards),
+    step("hdf5_languages", Tier::Slow, "R and Octave read the store's files", |tree, tally| {
+        count(hdf5::languages(tree, tally)?, tally)
+    }),
     step(
         "hdf5_static",
         Tier::Slow,
@@ -113,6 +117,18 @@ fn hdf5_kills(tree: &Tree, tally: &mut Tally) -> Result<Outcome, Failure> {
     let job = Job::cargo_locked(["test"])
         .args(["--package", "cidstore", "--test", "hdf5_kill"])
         .env("CIDSTORE_KILLS", HDF5_KILLS_SLOW);
+    count(job.directory(tree.path("")), tally)
+}
+
+fn hdf5_shards(tree: &Tree, tally: &mut Tally) -> Result<Outcome, Failure> {
+    let job = Job::cargo_locked(["test"]).args([
+        "--package",
+        "cidstore",
+        "--test",
+        "hdf5_shards",
+        "--",
+        "--ignored",
+    ]);
     count(job.directory(tree.path("")), tally)
 }
 
