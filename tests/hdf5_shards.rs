@@ -63,7 +63,7 @@ with cidstore_h5.open(sys.argv[1]) as view:
 }
 
 #[test]
-#[ignore = "half a minute: cargo xtask test --slow --only hdf5_shards"]
+#[ignore = "a minute: cargo xtask test --slow --only hdf5_shards"]
 fn the_directory_moves_to_shards_of_the_real_size_and_back() {
     let scratch = Scratch::on_disk();
     let store = options().open(scratch.data()).unwrap();
