@@ -75,7 +75,7 @@ impl Pages<'_> {
             guard.all_went_well();
             Ok((worker.keys, worker.value_pages.written))
         };
-        let made = threads::on_all(&work, progress)?;
+        let made = threads::on_all(work, progress)?;
         let sets = sets.into_value();
         if sets.page_count() != self.plan.value_pages {
             return Err(self.contradiction("value sets changed while they were read"));

@@ -86,7 +86,7 @@ impl<'a> Content<'a> {
         };
         let mut counts = Counts::default();
         let mut all = store.bulk_loader();
-        for (loader, read) in threads::on_all(&work, &mut |piece| progress(piece, PIECES))? {
+        for (loader, read) in threads::on_all(work, &mut |piece| progress(piece, PIECES))? {
             counts.keys += read.keys;
             counts.values += read.values;
             all.append(loader);

@@ -16,7 +16,7 @@ const THREADS_MAX: usize = 16;
 /// # Errors
 /// The first of any thread.
 pub(super) fn on_all<T: Send>(
-    work: &(dyn Fn(&mut dyn FnMut(u64)) -> Result<T> + Sync),
+    work: impl Fn(&mut dyn FnMut(u64)) -> Result<T> + Sync,
     tell: &mut dyn FnMut(u64),
 ) -> Result<Vec<T>> {
     let others =
@@ -177,10 +177,10 @@ mod tests {
             tell(1);
             if thread::current().id() == here { Ok(()) } else { Err(failure()) }
         };
-        let failed = on_all(&work, &mut |number| told += number);
+        let failed = on_all(work, &mut |number| told += number);
         let alone = thread::available_parallelism().unwrap().get() == 1;
         assert_eq!((failed.is_ok(), told), (alone, 1));
-        assert!(on_all::<()>(&|_| Err(failure()), &mut |_| ()).is_err());
+        assert!(on_all(|_| Err::<(), _>(failure()), &mut |_| ()).is_err());
     }
 
     fn failure() -> ExchangeError {

@@ -138,7 +138,7 @@ fn plan_parts(
             }
         }
     };
-    let parts: Vec<Part> = threads::on_all(&work, progress)?.into_iter().flatten().collect();
+    let parts: Vec<Part> = threads::on_all(work, progress)?.into_iter().flatten().collect();
     Ok(if parts.len() as u64 == PARTS { parts } else { Vec::new() })
 }
 
