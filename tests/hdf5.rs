@@ -124,7 +124,7 @@ fn the_directory_moves_from_the_attribute_to_the_dataset_and_back() {
 
 #[test]
 fn the_directory_moves_to_shards_and_back() {
-    // A directory that is sharded by the real thresholds takes gigabytes of buckets.
+    // By the real thresholds it takes a minute: hdf5_shards.rs, in the slow tier.
     let emitter = Emitter::with_thresholds(512, 1024);
     let forms = forms(&options().view(Some(Arc::new(emitter))));
     assert_eq!(forms, ["config:dir", "dir", "dir/shard_xxxx", "dir", "config:dir"]);

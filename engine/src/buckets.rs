@@ -2,15 +2,21 @@
 //!
 //! Hidden from the documentation: what a bucket is may change.
 
+use std::fmt::Display;
+use std::sync::atomic::Ordering;
+
 use cidstore_core::E;
 use cidstore_core::hash::HashSeed;
-use cidstore_core::layout::NO_PAGE;
+use cidstore_core::layout::bucket::BucketPage;
+use cidstore_core::layout::{NO_PAGE, PAGE_WORDS};
+use cidstore_core::probe;
 use cidstore_core::protocol::bucket_write::BucketWriter;
 use cidstore_core::protocol::content::Content;
 use cidstore_core::protocol::lookup::{CycleGuard, LookupFault, View};
 
 use crate::error::Result;
 use crate::handle::Store;
+use crate::shared::FrozenView;
 use crate::snapshot::Snapshot;
 use crate::valueset;
 
@@ -32,16 +38,62 @@ impl Snapshot {
     /// As for reads of a [`Store`]; `each` may have been called by then.
     #[doc(hidden)]
     pub fn visit_bucket(&self, position: u64, mut each: impl FnMut(E, &Content)) -> Result<u64> {
+        self.visit_chain(position, |page, view| {
+            // Pages of a snapshot are not written to, so they may be read as their writer reads them.
+            let bucket = BucketWriter::new(view.bucket(page));
+            bucket.for_each(&mut each)
+        })
+    }
+
+    /// Calls `each` with a copy of every page of the bucket at a scan position: what lies at dead positions, and all
+    /// entry checksums, mean nothing. What `each` objects to is damage. Answers where the next bucket begins.
+    ///
+    /// # Errors
+    ///
+    /// As for reads of a [`Store`]; `each` may have been called by then.
+    #[doc(hidden)]
+    pub fn visit_bucket_pages<F: Display>(
+        &self,
+        position: u64,
+        mut each: impl FnMut(&BucketPage) -> std::result::Result<(), F>,
+    ) -> Result<u64> {
+        self.visit_chain(position, |page, view| {
+            let page = view.bucket(page);
+            // Relaxed: the pin and the snapshot's tables made the page visible, and nobody stores to it.
+            let words: [u64; PAGE_WORDS] =
+                std::array::from_fn(|index| page[index].load(Ordering::Relaxed));
+            each(zerocopy::transmute_ref!(&words))
+        })
+    }
+
+    /// Brings the page of the bucket at a scan position near, for a visit that comes soon.
+    #[doc(hidden)]
+    pub fn prefetch_bucket(&self, position: u64) {
+        // A snapshot that can't be read says so when it is.
+        let _ = self.frozen().reading(|reader| {
+            let bits = (position as u32).reverse_bits();
+            let mask = ((1_u64 << reader.view.depth()) - 1) as u32;
+            let page = reader.view.bucket(reader.view.directory_slot(bits & mask));
+            // A word of each cache line.
+            page.iter().step_by(8).for_each(probe::prefetch);
+            Ok(())
+        });
+    }
+
+    /// Calls `each` with the number of every page of a bucket. Answers where the next bucket begins.
+    fn visit_chain<F: Display>(
+        &self,
+        position: u64,
+        mut each: impl FnMut(u32, &FrozenView<'_>) -> std::result::Result<(), F>,
+    ) -> Result<u64> {
         self.frozen().reading(|reader| {
             let (mut page, end) = reader.bucket_at(position)?;
             let mut guard = CycleGuard::default();
             loop {
-                // Pages of a snapshot are not written to, so they may be read as their writer reads them.
-                let bucket = BucketWriter::new(reader.view.bucket(page));
-                bucket.for_each(&mut each).map_err(|fault| {
+                each(page, &reader.view).map_err(|fault| {
                     reader.shared.corrupt(format!("bucket page {page}: {fault}"))
                 })?;
-                let overflow = bucket.overflow();
+                let overflow = BucketWriter::new(reader.view.bucket(page)).overflow();
                 if overflow == NO_PAGE {
                     return Ok(end);
                 }

@@ -56,20 +56,23 @@ impl Pair {
 }
 
 /// Pairs divided by hash. Sorting a part at a time keeps it in the processor's caches.
-pub(crate) struct Parts(Vec<Vec<Pair>>);
+pub(crate) struct Parts {
+    /// What one loader took in, divided; that of loaders that were joined to it stands behind.
+    loaders: Vec<Vec<Vec<Pair>>>,
+}
 
 impl Parts {
     fn new() -> Self {
-        Self((0..1 << PART_BITS).map(|_| Vec::new()).collect())
+        Self { loaders: vec![(0..1 << PART_BITS).map(|_| Vec::new()).collect()] }
     }
 
     fn push(&mut self, pair: Pair) {
-        self.0[(pair.order >> (u64::BITS - PART_BITS)) as usize].push(pair);
+        self.loaders[0][(pair.order >> (u64::BITS - PART_BITS)) as usize].push(pair);
     }
 
     /// Pairs in all parts.
     pub(crate) fn pair_count(&self) -> u64 {
-        self.0.iter().map(|part| part.len() as u64).sum()
+        self.loaders.iter().flatten().map(|part| part.len() as u64).sum()
     }
 
     /// Hash bits that the pairs of a part share.
@@ -85,7 +88,16 @@ impl Parts {
         std::thread::scope(|scope| {
             let (send, receive) = std::sync::mpsc::sync_channel::<Vec<Pair>>(4);
             scope.spawn(move || {
-                for mut part in self.0 {
+                let mut loaders: Vec<_> = self.loaders.into_iter().map(Vec::into_iter).collect();
+                for _ in 0..1 << PART_BITS {
+                    let mut part = Vec::new();
+                    for mut more in loaders.iter_mut().filter_map(Iterator::next) {
+                        if part.is_empty() {
+                            part = more;
+                        } else {
+                            part.append(&mut more);
+                        }
+                    }
                     sort(&mut part);
                     part.dedup_by(|a, b| a.compare(b) == Order::Equal);
                     if send.send(part).is_err() {
@@ -148,6 +160,20 @@ impl BulkLoader<'_> {
         let order = self.store.engine().shared.seed.hash(key).0.reverse_bits();
         self.parts.push(Pair { order, key, value: value.into() });
         Ok(())
+    }
+
+    /// Takes over what another loader has taken in, so that several threads may fill one each. A loader for another store
+    /// serves as well; its pairs are hashed anew.
+    pub fn append(&mut self, other: BulkLoader<'_>) {
+        let seed = |loader: &BulkLoader<'_>| loader.store.engine().shared.seed;
+        if seed(self) == seed(&other) {
+            self.parts.loaders.extend(other.parts.loaders);
+            return;
+        }
+        let seed = seed(self);
+        for Pair { key, value, .. } in other.parts.loaders.into_iter().flatten().flatten() {
+            self.parts.push(Pair { order: seed.hash(key).0.reverse_bits(), key, value });
+        }
     }
 
     /// How many pairs were taken in.

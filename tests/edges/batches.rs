@@ -1,5 +1,6 @@
 //! Batches, transactions and bulk loads: all or nothing, whatever happens inside.
 
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -285,6 +286,35 @@ fn a_bulk_load_whose_iterator_uses_the_store_does_not_hang() {
         assert_eq!(store.bulk_load(pairs).unwrap().new_pairs, 1000);
         assert_eq!(store.get(E::new(2, 999)).unwrap().len(), 1);
     });
+}
+
+/// Two threads fill a loader each, with pairs that the other has too; the second's belongs to another store.
+#[test]
+fn loaders_are_joined() {
+    let scratch = [Scratch::new(), Scratch::new()];
+    let [store, other] = scratch.each_ref().map(|scratch| Store::open(scratch.data()).unwrap());
+    let pairs = |from: u64| (from..from + 3000).map(|key| (E::from(key / 3), E::from(key)));
+    let (mut first, second, foreign) = thread::scope(|scope| {
+        let load = |store, from| {
+            scope.spawn(move || {
+                let mut loader = Store::bulk_loader(store);
+                pairs(from).for_each(|(key, value)| loader.push(key, value).unwrap());
+                loader
+            })
+        };
+        let threads = [load(&store, 0), load(&store, 1500), load(&other, 2000)];
+        let [first, second, foreign] = threads.map(|thread| thread.join().unwrap());
+        (first, second, foreign)
+    });
+    first.append(second);
+    first.append(foreign);
+    assert_eq!(first.len(), 9000);
+    let loaded = first.finish(|_| ()).unwrap();
+    assert_eq!((loaded.pairs, loaded.new_pairs), (9000, 5000));
+    let expected: BTreeSet<(E, E)> = pairs(0).chain(pairs(2000)).collect();
+    let found: BTreeSet<(E, E)> = store.iter().map(Result::unwrap).collect();
+    assert_eq!(found, expected);
+    assert!(other.is_empty());
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! The step `hdf5_tools`: HDF5's own programs and two versions of h5py read files of the store.
+//! The steps `hdf5_tools`, where HDF5's own programs and two versions of h5py read files of the store, and
+//! `hdf5_languages`, where R and Octave do.
 
 use crate::failure::Failure;
 use crate::job::Job;
@@ -36,5 +37,16 @@ pub(crate) fn job(tree: &Tree, tally: &mut Tally) -> Result<Job, Failure> {
     Ok(Job::cargo_locked(["test"])
         .args(["--package", "cidstore", "--test", "hdf5_tools", "--", "--ignored"])
         .env("CIDSTORE_PYTHONS", &pythons)
+        .directory(tree.path("")))
+}
+
+/// Runs the tests that need R and Octave.
+///
+/// # Errors
+/// If they are missing and cannot be installed, or a test fails.
+pub(crate) fn languages(tree: &Tree, tally: &mut Tally) -> Result<Job, Failure> {
+    system::ensure_languages(tally)?;
+    Ok(Job::cargo_locked(["test"])
+        .args(["--package", "cidstore", "--test", "hdf5_languages", "--", "--ignored"])
         .directory(tree.path("")))
 }

@@ -74,6 +74,28 @@ const PROMTOOL: Program = Program {
     probe: &[],
 };
 
+/// What the slow tier needs besides: interpreters that read HDF5.
+const LANGUAGES: [Program; 3] = [
+    Program {
+        name: "Rscript",
+        debian_package: "r-base-core",
+        needed_for: "reading files with R",
+        probe: &[],
+    },
+    Program {
+        name: "hdf5r",
+        debian_package: "r-cran-hdf5r",
+        needed_for: "reading files with R",
+        probe: &["Rscript", "-e", "library(hdf5r)"],
+    },
+    Program {
+        name: "octave-cli",
+        debian_package: "octave",
+        needed_for: "reading files with Octave",
+        probe: &[],
+    },
+];
+
 impl Program {
     fn is_there(&self) -> bool {
         match self.probe {
@@ -91,10 +113,7 @@ const COMPONENTS: [(&str, &str); 2] = [("fmt", "rustfmt"), ("clippy", "clippy")]
 /// # Errors
 /// If something is missing and cannot be installed; names the package.
 pub(crate) fn ensure(tally: &mut Tally) -> Result<String, Failure> {
-    let missing: Vec<&Program> = PROGRAMS.iter().filter(|program| !program.is_there()).collect();
-    if !missing.is_empty() {
-        install(&missing, tally)?;
-    }
+    ensure_programs(&PROGRAMS, tally)?;
     for (subcommand, component) in COMPONENTS {
         if !Job::cargo([subcommand, "--version"]).succeeds() {
             Job::new("rustup", ["component", "add", component]).run(tally).map_err(|failure| {
@@ -111,7 +130,20 @@ pub(crate) fn ensure(tally: &mut Tally) -> Result<String, Failure> {
 /// # Errors
 /// If it is missing and cannot be installed.
 pub(crate) fn ensure_promtool(tally: &mut Tally) -> Result<(), Failure> {
-    if PROMTOOL.is_there() { Ok(()) } else { install(&[&PROMTOOL], tally) }
+    ensure_programs(std::slice::from_ref(&PROMTOOL), tally)
+}
+
+/// Makes sure that R and Octave are there.
+///
+/// # Errors
+/// If something is missing and cannot be installed; names the package.
+pub(crate) fn ensure_languages(tally: &mut Tally) -> Result<(), Failure> {
+    ensure_programs(&LANGUAGES, tally)
+}
+
+fn ensure_programs(programs: &[Program], tally: &mut Tally) -> Result<(), Failure> {
+    let missing: Vec<&Program> = programs.iter().filter(|program| !program.is_there()).collect();
+    if missing.is_empty() { Ok(()) } else { install(&missing, tally) }
 }
 
 /// True if `cargo nextest` is installed. It runs tests in processes of their own and in parallel across packages.

@@ -49,6 +49,10 @@ pub(crate) const STEPS: &[Step] = &[
     step("tsan", Tier::Slow, "tests with threads under ThreadSanitizer", tsan::run),
     step("model", Tier::Slow, "random histories against the model, many more of them", model),
     step("hdf5_kills", Tier::Slow, "a thousand kills of a store that grows", hdf5_kills),
+    step("hdf5_shards", Tier::Slow, "a directory that is cut at its real size", hdf5_shards),
+    step("hdf5_languages", Tier::Slow, "R and Octave read the store's files", |tree, tally| {
+        count(hdf5::languages(tree, tally)?, tally)
+    }),
     step(
         "hdf5_static",
         Tier::Slow,
@@ -131,6 +135,18 @@ fn promtool(tree: &Tree, tally: &mut Tally) -> Result<Outcome, Failure> {
         "--",
         "--ignored",
         "promtool::",
+    ]);
+    count(job.directory(tree.path("")), tally)
+}
+
+fn hdf5_shards(tree: &Tree, tally: &mut Tally) -> Result<Outcome, Failure> {
+    let job = Job::cargo_locked(["test"]).args([
+        "--package",
+        "cidstore",
+        "--test",
+        "hdf5_shards",
+        "--",
+        "--ignored",
     ]);
     count(job.directory(tree.path("")), tally)
 }

@@ -5,7 +5,7 @@
 
 #![allow(unsafe_code)]
 
-use core::arch::x86_64::{_mm_crc32_u8, _mm_crc32_u64};
+use core::arch::x86_64::{_mm_crc32_u8, _mm_crc32_u32, _mm_crc32_u64};
 
 /// Longest input that is better off here than in blocks.
 const BYTES_MAX: usize = 256;
@@ -27,5 +27,10 @@ fn eight_at_a_time(crc: u32, bytes: &[u8]) -> u32 {
     for word in words {
         register = _mm_crc32_u64(register, u64::from_le_bytes(*word));
     }
-    !rest.iter().fold(register as u32, |register, &byte| _mm_crc32_u8(register, byte))
+    let (halves, rest) = rest.as_chunks::<4>();
+    let register = halves.iter().fold(register as u32, |register, half| {
+        // An entry's last four bytes: one step instead of four that wait for each other.
+        _mm_crc32_u32(register, u32::from_le_bytes(*half))
+    });
+    !rest.iter().fold(register, |register, &byte| _mm_crc32_u8(register, byte))
 }

@@ -1,5 +1,8 @@
 //! What one growth of a file with many segments costs: the metadata made, written to the other of two areas and synced,
 //! then its superblock, synced. `cargo run --release --example growth -- DIRECTORY [SEGMENTS]`
+//!
+//! By turns with that, two bare pages are written to the same places and synced: what the disk takes for two syncs of
+//! next to nothing is no fault of the metadata.
 
 use std::fs::OpenOptions;
 use std::io::{Error, Result, Write};
@@ -28,7 +31,7 @@ fn main() -> Result<()> {
     let leaves = vec![TableSlot { page: 1, checksum: 1 }; 512];
     let directory = vec![TableSlot { page: 1, checksum: 1 }; 512 * 512];
     let root = TableRoot { slot_count: directory.len() as u64, ..TableRoot::default() };
-    let (mut emits, mut rounds, mut bytes) = (Vec::new(), Vec::new(), 0);
+    let (mut emits, mut rounds, mut bares, mut bytes) = (Vec::new(), Vec::new(), Vec::new(), 0);
     for round in 0..ROUNDS {
         let superblock = Superblock {
             roots: [root; 3],
@@ -54,6 +57,12 @@ fn main() -> Result<()> {
         file.write_all_at(&metadata.header, VIEW_OFFSET)?;
         file.sync_data()?;
         rounds.push(started.elapsed());
+        let started = Instant::now();
+        for offset in [area, VIEW_OFFSET] {
+            file.write_all_at(&[round as u8; 4096], offset)?;
+            file.sync_data()?;
+        }
+        bares.push(started.elapsed());
     }
     std::fs::remove_file(&path)?;
     let median = |times: &mut Vec<Duration>| {
@@ -62,8 +71,10 @@ fn main() -> Result<()> {
     };
     let (emit, emit_best) = median(&mut emits);
     let (whole, whole_best) = median(&mut rounds);
+    let (bare, bare_best) = median(&mut bares);
     writeln!(
         std::io::stdout(),
-        "{count} segments: {bytes} bytes; made in {emit:?} (tenth: {emit_best:?}), with both syncs {whole:?} (tenth: {whole_best:?})"
+        "{count} segments: {bytes} bytes; made in {emit:.1?} (tenth: {emit_best:.1?}), with both syncs {whole:.1?} \
+         (tenth: {whole_best:.1?}); two syncs of one page each {bare:.1?} (tenth: {bare_best:.1?})"
     )
 }

@@ -60,7 +60,7 @@ impl Default for Emitter {
 impl Emitter {
     /// An emitter whose directories are an attribute up to `attribute_slots_max` slots (but at most one table node's), and
     /// cut into shards beyond `shard_slots` (a multiple of a table node's; it is rounded up to one). For tests: a
-    /// directory that is large by the defaults takes gigabytes.
+    /// directory that is large by the defaults takes half a million keys.
     #[must_use]
     pub fn with_thresholds(attribute_slots_max: usize, shard_slots: usize) -> Self {
         Self {

@@ -9,19 +9,15 @@ use cidstore_core::hash::HashSeed;
 use cidstore_core::layout::PAGE_BYTES;
 use cidstore_core::layout::superblock::{MAGIC, SUPERBLOCK_OFFSETS, Superblock};
 use cidstore_core::layout::table::Space;
-use cidstore_core::protocol::content::Content;
-use cidstore_engine::{BulkLoader, BulkProgress, Snapshot, Store};
+use cidstore_engine::{BulkLoader, BulkProgress, Store};
 use tempfile::{NamedTempFile, TempPath};
 
-use super::canonical::plan::SCAN_END;
 use super::container::{ENCODING_TYPE, ENCODING_VERSION, LAYOUT};
 use super::error::{ExchangeError, Result};
 use super::image::Part;
 use super::original::Original;
+use super::read::Content;
 use super::{ImportOptions, Imported, Progress, Stage, compress, export};
-
-/// Buckets between two reports.
-const BUCKETS_PER_TICK: u64 = 1024;
 
 /// Imports a file as a new store at `destination`, where nothing is yet.
 ///
@@ -98,15 +94,18 @@ fn load_parts(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Imported> {
     let mut loader = store.bulk_loader();
-    let (mut pairs, mut new_pairs, mut in_part) = (0, 0, 0);
+    let (mut pairs, mut new_pairs) = (0, 0);
     let mut finish = |loader: BulkLoader<'_>, told: &mut dyn FnMut(BulkProgress)| -> Result<()> {
+        pairs += loader.len();
         new_pairs += loader.finish(told)?.new_pairs;
         Ok(())
     };
-    source.read(
+    let mut in_part = 0;
+    let whole = source.read(
+        store,
+        part_pairs,
         &mut |key, value| {
             loader.push(key, value)?;
-            pairs += 1;
             in_part += 1;
             if in_part >= part_pairs.max(1) {
                 finish(std::mem::replace(&mut loader, store.bulk_loader()), &mut |_| ())?;
@@ -116,7 +115,7 @@ fn load_parts(
         },
         &mut |done, total| progress(Progress { stage: Stage::Read, done, total }),
     )?;
-    finish(loader, &mut |BulkProgress { done, total, .. }| {
+    finish(whole.unwrap_or(loader), &mut |BulkProgress { done, total, .. }| {
         progress(Progress { stage: Stage::Load, done, total });
     })?;
     Ok(Imported { pairs, new_pairs })
@@ -177,22 +176,30 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// Gives all pairs to `take`.
-    fn read(
+    /// Reads all pairs into a loader for `store`, if they are at most `pairs_max`; else gives them to `take` one by one.
+    fn read<'s>(
         &self,
+        store: &'s Store,
+        pairs_max: u64,
         take: &mut dyn FnMut(E, E) -> Result<()>,
         progress: &mut dyn FnMut(u64, u64),
-    ) -> Result<()> {
+    ) -> Result<Option<BulkLoader<'s>>> {
         match self {
-            Self::Store { path, store, _expanded } => {
-                let snapshot = store.snapshot()?;
-                let read = read_snapshot(path, store, &snapshot, take, progress);
+            Self::Store { path, store: source, _expanded } => {
+                let content = Content::of(path, source)?;
+                let read = if content.values_said() <= pairs_max {
+                    content.read_into(store, progress).map(Some)
+                } else {
+                    content.read(take, progress).map(|()| None)
+                };
                 match _expanded {
                     Some(_) => read.map_err(|error| blame(path, error)),
                     None => read,
                 }
             }
-            Self::Original { path, file } => Original::open(file, path)?.read(take, progress),
+            Self::Original { path, file } => {
+                Original::open(file, path)?.read(take, progress).map(|()| None)
+            }
         }
     }
 }
@@ -254,67 +261,4 @@ fn was_moved(path: &Path, superblock: Option<&Superblock>) -> bool {
     }
     let pages = file.dataset(Part::Buckets.object());
     pages.is_ok_and(|pages| pages.offset() != Some(segment.offset()))
-}
-
-/// Gives all pairs of a snapshot to `take`, and holds their number against what the file says.
-fn read_snapshot(
-    path: &Path,
-    store: &Store,
-    snapshot: &Snapshot,
-    take: &mut dyn FnMut(E, E) -> Result<()>,
-    progress: &mut dyn FnMut(u64, u64),
-) -> Result<()> {
-    let (mut keys, mut values) = (0_u64, 0_u64);
-    let seed = store.hash_seed();
-    let mut position = 0;
-    let mut sets = Vec::new();
-    let mut buckets = 0_u64;
-    while position < SCAN_END {
-        let mut taken = Ok(());
-        let (start, mut lowest, mut highest) = (position, position, position);
-        position = snapshot.visit_bucket(start, |key, content| {
-            keys += 1;
-            let at = seed.hash(key).scan_position().into();
-            (lowest, highest) = (lowest.min(at), highest.max(at));
-            match content {
-                Content::Spilled(pointer) => sets.push((key, pointer.reference)),
-                Content::Inline(inline) => {
-                    for &value in inline.as_slice() {
-                        values += 1;
-                        if taken.is_ok() {
-                            taken = take(key, value);
-                        }
-                    }
-                }
-            }
-        })?;
-        if lowest < start || highest >= position {
-            let detail = "has a key in a bucket that its hash does not lead to";
-            return Err(ExchangeError::content(path, Part::Buckets.object(), detail));
-        }
-        for (key, reference) in sets.drain(..) {
-            snapshot.visit_set(reference, |part| {
-                for &value in part {
-                    values += 1;
-                    if taken.is_ok() {
-                        taken = take(key, value);
-                    }
-                }
-            })?;
-        }
-        taken?;
-        buckets += 1;
-        if buckets.is_multiple_of(BUCKETS_PER_TICK) {
-            progress(position, SCAN_END);
-        }
-    }
-    for (what, found, said) in
-        [("keys", keys, snapshot.len()), ("values", values, snapshot.value_len())]
-    {
-        if found != said {
-            let detail = format!("has {found} {what}, and says to have {said}");
-            return Err(ExchangeError::content(path, "/config", detail));
-        }
-    }
-    Ok(())
 }

@@ -6,7 +6,7 @@
 //! what is read is checked: see [`ExchangeError`]. `docs/exchange.md` describes the files.
 //!
 //! The library never has a live store open. Reading order: `error`, `dtype` (pages as HDF5 types), `canonical` (which key lies
-//! where), `image` (tables and superblocks), `container` (the HDF5 objects), `compress`, `export`, `original`, `import`.
+//! where), `image` (tables and superblocks), `container` (the HDF5 objects), `threads`, `pages`, `compress`, `export`, `original`, `read`, `import`.
 //!
 //! ```
 //! use cidstore_engine::Store;
@@ -32,6 +32,9 @@ mod export;
 mod image;
 mod import;
 mod original;
+mod pages;
+mod read;
+mod threads;
 
 pub use error::{ExchangeError, Result};
 pub use export::export;

@@ -3,7 +3,8 @@
 use std::fs;
 
 use cidstore_core::E;
-use cidstore_engine::{Error, Store};
+use cidstore_core::hash::HashSeed;
+use cidstore_engine::{Durability, Error, Store};
 use cidstore_hdf5::exchange::{self, Compression, ExchangeError, ExportOptions, ImportOptions};
 use cidstore_testkit::content::{assert_store, assert_verified, model_of};
 use cidstore_testkit::image::assert_image;
@@ -81,6 +82,34 @@ fn sets_of_every_size_survive() {
     let (store, model) = (store_at(&scratch.data()), rich());
     fill(&store, &model);
     check(&store, &model);
+}
+
+/// More buckets than a thread takes at once, most with sets: they are numbered over all threads in the order of keys.
+#[test]
+fn blocks_of_several_threads_make_one_file() {
+    let scratch = Scratch::new();
+    let (store, model) = (store_at(&scratch.data()), content(5000, |key| 1 + key % 8));
+    fill(&store, &model);
+    check(&store, &model);
+}
+
+/// The file's id follows from the checksums of all pages, so it changes if any byte of a page does: then
+/// `encoding-version` must change as well.
+#[test]
+fn canonical_bytes_are_what_they_were() {
+    let scratch = Scratch::new();
+    let store = Store::options()
+        .hash_seed(HashSeed::new(1, 2))
+        .durability(Durability::Buffered)
+        .open(scratch.data())
+        .unwrap();
+    fill(&store, &rich());
+    let to = scratch.path().join("export.h5");
+    export(&store, &to, None);
+    let image = fs::read(&to).unwrap();
+    let reader = cidstore_core::image::ImageReader::open(&image).unwrap();
+    let id = u128::from_be_bytes(reader.superblock().file_id);
+    assert_eq!(format!("{id:032x}"), "f0f4ef4a2cd107316e17b7f0076bfb75");
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! Rules on the tree itself that no compiler checks: file and function length, the unsafe inventory, links in the
-//! documents.
+//! documents, the manifest of the static package.
 //!
 //! A rule has no switch. What must break one stands in `xtask/exceptions.txt` with its reason, and an exception that is no
 //! longer needed is a finding too.
@@ -9,6 +9,7 @@ mod exceptions;
 mod inventory;
 mod length;
 mod links;
+mod packaging;
 
 use crate::failure::Failure;
 use crate::tree::Tree;
@@ -43,6 +44,8 @@ pub(crate) fn check(tree: &Tree) -> Result<String, Failure> {
     for path in &documents {
         findings.extend(links::check(tree, path, &tree.read(path)?));
     }
+    let [command, static_package] = [packaging::COMMAND, packaging::STATIC];
+    findings.extend(packaging::check(&tree.read(command)?, &tree.read(static_package)?));
     if findings.is_empty() {
         return Ok(format!("{} source files, {} documents", sources.len(), documents.len()));
     }

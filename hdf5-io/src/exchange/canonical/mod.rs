@@ -10,10 +10,11 @@
 //! - value sets are made in the order in which their keys lie: small ones in shared pages by size class, large ones
 //!   as full leaves followed by their inner nodes. A value page's logical number is its page number.
 //!
-//! Reading order: `plan` (which pages there will be), `bucket` (the bytes of a bucket page), `sets` (the bytes of
-//! value pages).
+//! Reading order: `lines` (what a page of the store says), `plan` (which pages there will be), `bucket` (the bytes of a
+//! bucket page), `sets` (the bytes of value pages).
 
 pub(super) mod bucket;
+pub(super) mod lines;
 pub(super) mod plan;
 pub(super) mod sets;
 

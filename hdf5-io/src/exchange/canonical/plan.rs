@@ -1,21 +1,34 @@
 //! Pass one: how keys divide into pages, and how many pages of each kind there will be. Reads keys, not values.
+//!
+//! A stretch of the scan order that has more keys than a page is divided whatever lies beside it. So all of a large
+//! snapshot's stretches are planned at once, on all processors; if one turns out too small for that, all are planned
+//! in one.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use cidstore_core::E;
 use cidstore_core::hash::MAX_DEPTH;
 use cidstore_core::layout::bucket::ENTRIES_PER_BUCKET;
 use cidstore_core::layout::value::{EXTENT_CAPACITIES, SMALL_SET_MAX, class_for, extents_per_page};
-use cidstore_core::protocol::content::Content;
 use cidstore_engine::{Snapshot, Store};
 
+use super::lines::Tally;
 use super::sets::large_set_pages;
 use crate::exchange::error::Result;
+use crate::exchange::threads;
 
 /// Positions of the scan order: one for each value of the lowest 32 hash bits, reversed.
 pub(crate) const SCAN_END: u64 = 1 << 32;
 /// A directory is at most this much deeper than its pages would need if keys spread evenly.
 const DEPTH_SLACK: u32 = 8;
+/// Stretches that are planned by themselves: so many leading bits of the scan order. At most `DEPTH_SLACK`, so that the
+/// directory may always be that deep.
+const PART_BITS: u32 = 8;
+/// Fewer keys than this are planned in one.
+const PARTS_KEYS: u64 = 1 << 17;
+
+const _: () = assert!(PART_BITS <= DEPTH_SLACK);
 
 /// A bucket of the canonical layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +50,7 @@ impl PlannedBucket {
 }
 
 /// What an export will consist of.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Plan {
     /// The buckets, in directory order.
     pub(crate) buckets: Vec<PlannedBucket>,
@@ -60,32 +73,34 @@ impl Plan {
         snapshot: &Snapshot,
         progress: &mut dyn FnMut(u64),
     ) -> Result<Self> {
-        let mut planner = Planner {
-            keys: Keys {
-                store,
-                snapshot,
-                buffer: VecDeque::new(),
-                read_to: 0,
-                sets: SetPages::default(),
-                read: Vec::new(),
-                references: Vec::new(),
-            },
-            depth_max: depth_max(snapshot.len()),
-            buckets: Vec::new(),
-            progress,
-        };
-        planner.divide(0, 0)?;
-        let Planner { keys, mut buckets, .. } = planner;
+        let mut parts = Vec::new();
+        if snapshot.len() >= PARTS_KEYS {
+            parts = plan_parts(store, snapshot, progress)?;
+        }
+        if parts.is_empty() {
+            parts.push(Planner::new(store, snapshot, 0, progress).plan(0)?);
+        }
+        Ok(Self::of(parts, snapshot.len()))
+    }
+
+    /// The plan that these parts make.
+    fn of(parts: Vec<Part>, keys: u64) -> Self {
+        let mut buckets = Vec::with_capacity(parts.iter().map(|part| part.buckets.len()).sum());
+        let mut sets = SetPages::default();
+        for part in parts {
+            buckets.extend(part.buckets);
+            sets.join(&part.sets);
+        }
         buckets.sort_unstable_by_key(|bucket| bucket.prefix);
         let pages = buckets.iter().map(|bucket| u64::from(bucket.pages)).sum::<u64>();
-        Ok(Self {
+        Self {
             global_depth: buckets.iter().map(|bucket| bucket.local_depth).max().unwrap_or(0).into(),
             bucket_pages: 1 + pages,
             overflow_pages: pages - buckets.len() as u64,
-            value_pages: 1 + keys.sets.pages(),
-            keys: snapshot.len(),
+            value_pages: 1 + sets.pages(),
+            keys,
             buckets,
-        })
+        }
     }
 }
 
@@ -95,7 +110,57 @@ fn depth_max(keys: u64) -> u32 {
     (pages.ilog2() + DEPTH_SLACK).min(MAX_DEPTH)
 }
 
-/// Divides keys that take so many entries, in ascending order of keys, among the pages of a chain: how many keys each
+/// Plans all stretches by themselves, on all processors. Answers none if one of them can't be.
+fn plan_parts(
+    store: &Store,
+    snapshot: &Snapshot,
+    progress: &mut dyn FnMut(u64),
+) -> Result<Vec<Part>> {
+    const PARTS: u64 = 1 << PART_BITS;
+    const STRETCH: u64 = SCAN_END >> PART_BITS;
+    let next = AtomicU64::new(0);
+    let work = |tell: &mut dyn FnMut(u64)| -> Result<Vec<Part>> {
+        let mut parts = Vec::new();
+        loop {
+            // Relaxed: a number is all that is handed over.
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            if number >= PARTS {
+                return Ok(parts);
+            }
+            tell(number * STRETCH);
+            let part = Planner::new(store, snapshot, number * STRETCH, &mut |_| ()).plan(PART_BITS);
+            match part {
+                Ok(part) if part.stands_alone(STRETCH) => parts.push(part),
+                other => {
+                    next.store(PARTS, Ordering::Relaxed);
+                    return other.map(|_| Vec::new());
+                }
+            }
+        }
+    };
+    let parts: Vec<Part> = threads::on_all(work, progress)?.into_iter().flatten().collect();
+    Ok(if parts.len() as u64 == PARTS { parts } else { Vec::new() })
+}
+
+/// What is planned of a stretch of the scan order.
+struct Part {
+    start: u64,
+    /// Where the next bucket of the snapshot begins.
+    end: u64,
+    entries: usize,
+    buckets: Vec<PlannedBucket>,
+    sets: SetPages,
+}
+
+impl Part {
+    /// True if the stretch is planned as it would be with its neighbours: no bucket of the snapshot reaches beyond its
+    /// end, and it has too many entries to be part of a larger bucket.
+    fn stands_alone(&self, length: u64) -> bool {
+        self.end == self.start + length && self.entries > ENTRIES_PER_BUCKET
+    }
+}
+
+/// Divides keys that take so many entries, in ascending order of keys, among the pages of a chain: how many entries each
 /// page gets. A key lies wholly in one page.
 pub(crate) fn chain(entries: impl IntoIterator<Item = usize>) -> Vec<usize> {
     let mut pages = vec![0];
@@ -107,7 +172,7 @@ pub(crate) fn chain(entries: impl IntoIterator<Item = usize>) -> Vec<usize> {
         }
         room -= needed;
         if let Some(last) = pages.last_mut() {
-            *last += 1;
+            *last += needed;
         }
     }
     pages
@@ -151,36 +216,33 @@ struct Keys<'a> {
     snapshot: &'a Snapshot,
     buffer: VecDeque<Run>,
     read_to: u64,
+    /// Entries of all buckets that were read.
+    entries_read: usize,
     sets: SetPages,
     /// For reuse.
-    read: Vec<(E, usize)>,
-    references: Vec<u64>,
+    tally: Tally,
 }
 
 impl Keys<'_> {
     /// Reads one bucket of the snapshot.
     fn read_bucket(&mut self) -> Result<()> {
-        let (start, mut entries) = (self.read_to, 0);
-        let (read, references) = (&mut self.read, &mut self.references);
-        read.clear();
-        self.read_to = self.snapshot.visit_bucket(start, |key, content| {
-            read.push((key, content.entries()));
-            entries += content.entries();
-            if let Content::Spilled(pointer) = content {
-                references.push(pointer.reference);
-            }
-        })?;
+        let start = self.read_to;
+        let tally = &mut self.tally;
+        tally.clear();
+        self.read_to = self.snapshot.visit_bucket_pages(start, |page| tally.add(page))?;
+        let entries = tally.entries;
         let mut keys = Vec::new();
         if entries > ENTRIES_PER_BUCKET {
             let seed = self.store.hash_seed();
-            keys.extend(read.iter().map(|&(key, entries)| {
+            self.snapshot.visit_bucket(start, |key, content| {
                 let position = seed.hash(key).scan_position();
-                PlannedKey { position, key, entries }
-            }));
+                keys.push(PlannedKey { position, key, entries: content.entries() });
+            })?;
         }
         self.buffer.push_back(Run { start, end: self.read_to, entries, keys });
-        for reference in references.drain(..) {
-            self.sets.add(self.snapshot.set_count(reference)?);
+        self.entries_read += entries;
+        for reference in &self.tally.references {
+            self.sets.add(self.snapshot.set_count(*reference)?);
         }
         Ok(())
     }
@@ -240,6 +302,14 @@ impl SetPages {
         }
     }
 
+    /// Adds what another one has counted.
+    fn join(&mut self, other: &Self) {
+        for (extents, more) in self.extents.iter_mut().zip(other.extents) {
+            *extents += more;
+        }
+        self.large_pages += other.large_pages;
+    }
+
     fn pages(&self) -> u64 {
         let shared = self.extents.iter().enumerate();
         let shared =
@@ -256,7 +326,34 @@ struct Planner<'a> {
     progress: &'a mut dyn FnMut(u64),
 }
 
-impl Planner<'_> {
+impl<'a> Planner<'a> {
+    /// A planner that begins at a position of the scan order.
+    fn new(
+        store: &'a Store,
+        snapshot: &'a Snapshot,
+        start: u64,
+        progress: &'a mut dyn FnMut(u64),
+    ) -> Self {
+        let keys = Keys {
+            store,
+            snapshot,
+            buffer: VecDeque::new(),
+            read_to: start,
+            entries_read: 0,
+            sets: SetPages::default(),
+            tally: Tally::default(),
+        };
+        Self { keys, depth_max: depth_max(snapshot.len()), buckets: Vec::new(), progress }
+    }
+
+    /// Plans the stretch that begins where the planner does, and that `depth` leading bits name.
+    fn plan(mut self, depth: u32) -> Result<Part> {
+        let start = self.keys.read_to;
+        self.divide(start, depth)?;
+        let Keys { read_to, entries_read, sets, .. } = self.keys;
+        Ok(Part { start, end: read_to, entries: entries_read, buckets: self.buckets, sets })
+    }
+
     /// Plans the stretch of the scan order that `depth` leading bits of `start` name.
     fn divide(&mut self, start: u64, depth: u32) -> Result<()> {
         let end = start + (SCAN_END >> depth);
@@ -276,15 +373,55 @@ impl Planner<'_> {
 
 #[cfg(test)]
 mod tests {
+    use cidstore_core::hash::HashSeed;
+
     use super::*;
 
     #[test]
     fn a_chain_keeps_keys_whole() {
         assert_eq!(chain([]), [0]);
         assert_eq!(chain([1; 62]), [62]);
-        assert_eq!(chain([2; 32]), [31, 1]);
+        assert_eq!(chain([2; 32]), [62, 2]);
         let mixed = std::iter::once(1).chain([2; 31]);
-        assert_eq!(chain(mixed), [31, 1], "61 entries leave one free, which is not enough for two");
+        assert_eq!(chain(mixed), [61, 2], "61 entries leave one free, which is not enough for two");
+    }
+
+    /// Plans a store of this many keys that `wanted` wants in parts and in one.
+    fn plans(keys: u64, wanted: impl Fn(HashSeed, E) -> bool) -> (usize, [Plan; 2]) {
+        let scratch = cidstore_testkit::Scratch::new();
+        let store = Store::options().hash_seed(HashSeed::new(5, 6)).open(scratch.data()).unwrap();
+        let seed = store.hash_seed();
+        let keys =
+            (0..).map(|key| E::new(key, key)).filter(|key| wanted(seed, *key)).take(keys as usize);
+        // Some keys have two entries, some a set.
+        let values = |key: E| 1 + key.low % 11 / 5 * 3;
+        let pairs = keys.flat_map(|key| (0..values(key)).map(move |value| (key, E::from(value))));
+        store.bulk_load(pairs).unwrap();
+        let snapshot = store.snapshot().unwrap();
+        let parts = plan_parts(&store, &snapshot, &mut |_| ()).unwrap().len();
+        let whole = Planner::new(&store, &snapshot, 0, &mut |_| ()).plan(0).unwrap();
+        let whole = Plan::of(vec![whole], snapshot.len());
+        (parts, [Plan::make(&store, &snapshot, &mut |_| ()).unwrap(), whole])
+    }
+
+    #[test]
+    fn parts_are_planned_as_the_whole_is() {
+        let (parts, [plan, whole]) = plans(PARTS_KEYS, |_, _| true);
+        assert_eq!((parts, plan), (1 << PART_BITS, whole));
+    }
+
+    #[test]
+    fn what_cant_be_planned_in_parts_is_planned_in_one() {
+        // Nearly no key in one of the parts.
+        let spare = |seed: HashSeed, key: E| {
+            let position = seed.hash(key).scan_position();
+            position >> (32 - PART_BITS) != 77 || key.low < 2000
+        };
+        let (parts, [plan, whole]) = plans(PARTS_KEYS, spare);
+        assert_eq!((parts, plan), (0, whole));
+        // Buckets of a small store reach over several parts.
+        let (parts, [plan, whole]) = plans(3000, |_, _| true);
+        assert_eq!((parts, plan), (0, whole));
     }
 
     #[test]

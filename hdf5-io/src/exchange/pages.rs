@@ -1,0 +1,357 @@
+//! Pass two: the pages of both spaces, on all processors.
+//!
+//! The buckets of the plan are divided into blocks. A thread takes the next block, lays its pages out, and seals and
+//! writes them. Value sets are numbered in the order of their keys, so the threads lay those out one block after another,
+//! while others seal and write. A thread has one block in memory, and a few value pages.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use cidstore_core::E;
+use cidstore_core::crc::page_checksum;
+use cidstore_core::ecc;
+use cidstore_core::hash::HashSeed;
+use cidstore_core::layout::bucket::{BucketPage, ENTRIES_PER_BUCKET};
+use cidstore_core::layout::entry::{EntryFlags, HashEntry, SpillPointer};
+use cidstore_core::layout::table::Space;
+use cidstore_core::layout::value::SMALL_SET_MAX;
+use cidstore_core::protocol::bucket_seal;
+use cidstore_engine::Snapshot;
+use zerocopy::IntoBytes;
+
+use super::canonical::bucket::{self, Place};
+use super::canonical::lines::{LineFault, Lines};
+use super::canonical::plan::{Plan, PlannedBucket, chain};
+use super::canonical::sets::{PageBytes, SetBuilder};
+use super::error::{ExchangeError, Result};
+use super::image::{Image, Part};
+use super::threads::{self, Turns};
+
+/// Buckets that a thread takes at once: their pages fit the processor's second cache.
+const BLOCK_BUCKETS: usize = 32;
+/// Value pages that a thread collects before it writes them.
+const VALUE_PAGES_MAX: usize = 64;
+
+/// Checksums of the pages of both spaces, by page number; page 0 has none.
+pub(super) struct Checksums {
+    pub(super) buckets: Vec<u32>,
+    pub(super) values: Vec<u32>,
+}
+
+/// What pass two reads, and where it writes.
+#[derive(Clone, Copy)]
+pub(super) struct Pages<'a> {
+    pub(super) image: &'a Image,
+    pub(super) snapshot: &'a Snapshot,
+    pub(super) plan: &'a Plan,
+    pub(super) seed: HashSeed,
+}
+
+impl Pages<'_> {
+    /// Writes all pages of both spaces. `progress` gets how many buckets are done.
+    pub(super) fn write(self, progress: &mut dyn FnMut(u64)) -> Result<Checksums> {
+        let mut buckets = vec![0; self.plan.bucket_pages as usize];
+        let mut values = vec![0; self.plan.value_pages as usize];
+        let blocks = Mutex::new(Blocks {
+            buckets: &self.plan.buckets,
+            checksums: buckets.get_mut(1..).unwrap_or_default(),
+            number: 0,
+            first_page: 1,
+            first_overflow: 1,
+        });
+        let (sets, done) = (Turns::new(SetBuilder::default()), AtomicU64::new(0));
+        let work = |tell: &mut dyn FnMut(u64)| {
+            let guard = sets.guard();
+            let mut worker = Worker::new(self);
+            // Once another thread has panicked there is nothing left to do.
+            while let Some(block) = blocks.lock().ok().and_then(|mut blocks| blocks.next()) {
+                let count = block.buckets.len() as u64;
+                if !worker.run(block, &sets)? {
+                    return Ok((0, Vec::new()));
+                }
+                // Relaxed: people are told, nobody relies on it.
+                tell(done.fetch_add(count, Ordering::Relaxed));
+            }
+            guard.all_went_well();
+            Ok((worker.keys, worker.value_pages.written))
+        };
+        let made = threads::on_all(work, progress)?;
+        let sets = sets.into_value();
+        if sets.page_count() != self.plan.value_pages {
+            return Err(self.contradiction("value sets changed while they were read"));
+        }
+        let mut last = ValuePages::default();
+        sets.finish(&mut |number, page| last.add(self.image, number, page))?;
+        last.write(self.image)?;
+        let mut keys = 0;
+        for (found, pages) in made.into_iter().chain([(0, last.written)]) {
+            keys += found;
+            for (number, checksum) in pages {
+                // Only pages that were planned are written.
+                if let Some(place) = values.get_mut(number as usize) {
+                    *place = checksum;
+                }
+            }
+        }
+        if keys != self.plan.keys {
+            let said = self.plan.keys;
+            return Err(self.contradiction(&format!("has {keys} keys, and says to have {said}")));
+        }
+        Ok(Checksums { buckets, values })
+    }
+
+    /// The snapshot gave two different answers: its store is damaged.
+    fn contradiction(&self, detail: &str) -> ExchangeError {
+        ExchangeError::content(&self.image.path, "/", detail)
+    }
+}
+
+/// Buckets of the plan whose pages lie one after another, and the places for their checksums.
+struct Block<'a> {
+    number: u64,
+    buckets: &'a [PlannedBucket],
+    first_page: u32,
+    /// Overflow number of the first page that is in a chain behind another.
+    first_overflow: u32,
+    checksums: &'a mut [u32],
+}
+
+/// The blocks that nobody has taken yet.
+struct Blocks<'a> {
+    buckets: &'a [PlannedBucket],
+    checksums: &'a mut [u32],
+    number: u64,
+    first_page: u32,
+    first_overflow: u32,
+}
+
+impl<'a> Iterator for Blocks<'a> {
+    type Item = Block<'a>;
+
+    fn next(&mut self) -> Option<Block<'a>> {
+        let (buckets, rest) = self.buckets.split_at(self.buckets.len().min(BLOCK_BUCKETS));
+        if buckets.is_empty() {
+            return None;
+        }
+        let pages = buckets.iter().map(|bucket| bucket.pages).sum::<u32>();
+        let (checksums, others) = std::mem::take(&mut self.checksums).split_at_mut(pages as usize);
+        let &mut Self { number, first_page, first_overflow, .. } = self;
+        self.buckets = rest;
+        self.checksums = others;
+        self.number += 1;
+        self.first_page += pages;
+        self.first_overflow += pages - buckets.len() as u32;
+        Some(Block { number, buckets, first_page, first_overflow, checksums })
+    }
+}
+
+/// A thread's own memory.
+struct Worker<'a> {
+    pages: Pages<'a>,
+    lines: Lines,
+    built: Vec<BucketPage>,
+    /// Which entries of `built` have their values in a set: page and position.
+    spilled: Vec<(usize, usize)>,
+    value_pages: ValuePages,
+    keys: u64,
+}
+
+impl<'a> Worker<'a> {
+    fn new(pages: Pages<'a>) -> Self {
+        Self {
+            pages,
+            lines: Lines::default(),
+            built: Vec::new(),
+            spilled: Vec::new(),
+            value_pages: ValuePages::default(),
+            keys: 0,
+        }
+    }
+
+    /// Lays the pages of a block out, with those of its value sets, and writes them. False if another thread gave up,
+    /// and will say why.
+    fn run(&mut self, block: Block<'_>, sets: &Turns<SetBuilder>) -> Result<bool> {
+        self.built.clear();
+        self.spilled.clear();
+        let mut overflow = block.first_overflow;
+        let ahead = block.buckets.iter().skip(1).map(Some).chain([None]);
+        for (planned, next) in block.buckets.iter().zip(ahead) {
+            // In directory order the pages of a store lie far from each other: the memory of one takes as long to come
+            // as the work on another.
+            if let Some(next) = next {
+                self.pages.snapshot.prefetch_bucket(next.stretch().0);
+            }
+            self.build(planned, overflow)?;
+            overflow += planned.pages - 1;
+        }
+        // If there are sets anywhere, everyone waits for those before: they are numbered on from there.
+        if self.pages.plan.value_pages > 1 {
+            let Some(mut turn) = sets.wait(block.number) else { return Ok(false) };
+            self.copy_sets(&mut turn)?;
+        }
+        self.value_pages.write(self.pages.image)?;
+        for ((page, number), checksum) in
+            self.built.iter_mut().zip(block.first_page..).zip(block.checksums)
+        {
+            bucket_seal::seal(page);
+            let bytes: &PageBytes = zerocopy::transmute_ref!(page);
+            *checksum = page_checksum(Space::Buckets, number, bytes);
+        }
+        self.pages.image.write(Part::Buckets, block.first_page.into(), self.built.as_bytes())?;
+        Ok(true)
+    }
+
+    /// Lays the pages of a bucket out; the second of its chain has this overflow number.
+    fn build(&mut self, planned: &PlannedBucket, mut overflow: u32) -> Result<()> {
+        self.read(planned)?;
+        let lines = &self.lines;
+        let mut first = 0;
+        let pages = divide(&lines.entries);
+        if pages.len() != planned.pages as usize {
+            return Err(self.pages.contradiction("a bucket changed while it was read"));
+        }
+        for (link, count) in pages.iter().enumerate() {
+            let more = link + 1 < pages.len();
+            let place = Place {
+                prefix: planned.prefix,
+                local_depth: planned.local_depth,
+                overflow: if more { overflow } else { 0 },
+            };
+            overflow += u32::from(more);
+            let entries = first..first + count;
+            let built = self.built.len();
+            self.spilled.extend(spilled(&lines.entries[entries.clone()]).map(|at| (built, at)));
+            self.built.push(bucket::build(
+                place,
+                &lines.tags[entries.clone()],
+                &lines.entries[entries],
+            ));
+            first += count;
+        }
+        Ok(())
+    }
+
+    /// Reads the entries of a bucket of the plan.
+    fn read(&mut self, planned: &PlannedBucket) -> Result<()> {
+        let Self { lines, pages: Pages { snapshot, seed, .. }, .. } = self;
+        lines.clear();
+        let (start, end) = planned.stretch();
+        let mut position = start;
+        while position < end {
+            let from = position;
+            position =
+                snapshot.visit_bucket_pages(from, |page| -> std::result::Result<_, LineFault> {
+                    // A bucket of the store may be larger than one of the plan, if it has a chain.
+                    lines.add(page, |key| {
+                        (from..end).contains(&u64::from(seed.hash(key).scan_position()))
+                    })
+                })?;
+        }
+        let settled = lines.settle();
+        self.keys += settled.map_err(|fault| self.pages.contradiction(&fault.to_string()))?;
+        Ok(())
+    }
+
+    /// Copies the value sets of the block's keys, and lets the entries point to the copies.
+    fn copy_sets(&mut self, sets: &mut SetBuilder) -> Result<()> {
+        let Self { pages, built, spilled, value_pages, .. } = self;
+        for &(page, at) in &*spilled {
+            let Some(entry) = built.get_mut(page).and_then(|page| page.entries.get_mut(at)) else {
+                continue;
+            };
+            let reference = SpillPointer::from_slots(entry.slots).reference;
+            entry.slots = pages.copy_set(entry.key(), reference, sets, value_pages)?.to_slots();
+        }
+        Ok(())
+    }
+}
+
+impl Pages<'_> {
+    /// Copies a value set; answers the pointer to the copy.
+    fn copy_set(
+        &self,
+        key: E,
+        reference: u64,
+        sets: &mut SetBuilder,
+        value_pages: &mut ValuePages,
+    ) -> Result<SpillPointer> {
+        let mut take = |number: u32, page: &PageBytes| value_pages.add(self.image, number, page);
+        let miscounts =
+            || Err(self.contradiction(&format!("the set of key {key} miscounts its values")));
+        let count = self.snapshot.set_count(reference)?;
+        if count <= SMALL_SET_MAX as u64 {
+            let mut values = Vec::with_capacity(count as usize);
+            self.snapshot.visit_set(reference, |part| values.extend_from_slice(part))?;
+            if values.len() as u64 != count {
+                return miscounts();
+            }
+            return sets.add_small(key, &mut values, &mut take);
+        }
+        let mut large = sets.begin_large(key, count);
+        let mut part = Vec::new();
+        let mut added = Ok(true);
+        self.snapshot.visit_set(reference, |values| {
+            if matches!(added, Ok(true)) {
+                part.clear();
+                part.extend_from_slice(values);
+                added = large.add(&mut part, &mut take);
+            }
+        })?;
+        if !added? || !large.is_complete() {
+            return miscounts();
+        }
+        sets.finish_large(large, &mut take)
+    }
+}
+
+/// How many of these entries each page gets.
+fn divide(entries: &[HashEntry]) -> Vec<usize> {
+    if entries.len() <= ENTRIES_PER_BUCKET {
+        return vec![entries.len()];
+    }
+    chain(entries.chunk_by(|a, b| a.key() == b.key()).map(<[_]>::len))
+}
+
+/// Positions of the entries whose values are in a set.
+fn spilled(entries: &[HashEntry]) -> impl Iterator<Item = usize> {
+    const FLAGS: u8 = ecc::encode(EntryFlags::LIVE | EntryFlags::SPILLED);
+    entries.iter().enumerate().filter(|(_, entry)| entry.flags == FLAGS).map(|(at, _)| at)
+}
+
+/// Value pages that wait to be written, and the checksums of those that were.
+#[derive(Default)]
+struct ValuePages {
+    numbers: Vec<u32>,
+    pages: Vec<PageBytes>,
+    written: Vec<(u32, u32)>,
+}
+
+impl ValuePages {
+    fn add(&mut self, image: &Image, number: u32, page: &PageBytes) -> Result<()> {
+        self.numbers.push(number);
+        self.pages.push(*page);
+        if self.pages.len() == VALUE_PAGES_MAX { self.write(image) } else { Ok(()) }
+    }
+
+    /// Writes those that wait: pages with numbers in a row, as nearly all are, in one go.
+    fn write(&mut self, image: &Image) -> Result<()> {
+        let Self { numbers, pages, written } = self;
+        let mut rest = pages.as_slice();
+        for row in numbers.chunk_by(|a, b| a + 1 == *b) {
+            let (now, later) = rest.split_at(row.len());
+            rest = later;
+            for (page, &number) in now.iter().zip(row) {
+                if u64::from(number) >= image.pages[Part::Values as usize] {
+                    let detail = "there are more value pages than planned";
+                    return Err(ExchangeError::content(&image.path, "/", detail));
+                }
+                written.push((number, page_checksum(Space::Values, number, page)));
+            }
+            let first = row.first().copied().unwrap_or(0);
+            image.write(Part::Values, first.into(), now.as_bytes())?;
+        }
+        numbers.clear();
+        pages.clear();
+        Ok(())
+    }
+}
