@@ -9,7 +9,7 @@ use cidstore_core::hash::MAX_DEPTH;
 use cidstore_core::layout::PAGE_BYTES;
 use cidstore_core::layout::record::{HybridTime, Opcode};
 use cidstore_core::layout::superblock::{
-    FLAG_CLEAN, FORMAT_VERSION, SUPERBLOCK_OFFSETS, Superblock, SuperblockError,
+    FLAG_CLEAN, FORMAT_VERSION, MAGIC, SUPERBLOCK_OFFSETS, Superblock, SuperblockError,
 };
 use cidstore_core::layout::table::{Space, TableKind};
 
@@ -86,12 +86,19 @@ pub(crate) fn read_superblocks(file: &dyn DiskFile) -> Result<Superblocks> {
     }
     let mut found: Vec<Superblock> = Vec::new();
     let mut faults: Vec<SuperblockError> = Vec::new();
+    let mut other_version = None;
     for (slot, offset) in SUPERBLOCK_OFFSETS.into_iter().enumerate() {
         let mut page = [0; PAGE_BYTES];
         file.read_at(offset, &mut page)?;
         match Superblock::read(&page, slot as u8) {
             Ok(checked) => found.push(*checked),
-            Err(fault) => faults.push(fault),
+            Err(fault) => {
+                let raw: Superblock = zerocopy::transmute!(page);
+                if raw.magic == MAGIC && raw.format_version != FORMAT_VERSION {
+                    other_version = Some(raw.format_version);
+                }
+                faults.push(fault);
+            }
         }
     }
     for fault in &faults {
@@ -102,6 +109,11 @@ pub(crate) fn read_superblocks(file: &dyn DiskFile) -> Result<Superblocks> {
     }
     found.sort_by_key(|superblock| superblock.checkpoint_number);
     let Some(newest) = found.pop() else {
+        if let Some(found) = other_version {
+            // A damaged version field is one slot's misfortune; where neither slot is sound it is the likelier truth.
+            let supported = FORMAT_VERSION;
+            return Err(Error::UnsupportedVersion { path: path.into(), found, supported });
+        }
         let detail = faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
         let foreign = faults
             .iter()
