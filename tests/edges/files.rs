@@ -262,18 +262,20 @@ fn a_log_that_is_no_log() {
 
 #[test]
 fn a_newer_format() {
-    let (scratch, _) = closed();
-    let at = offset_of!(Superblock, format_version);
-    patch(&scratch.data(), |bytes| {
-        for slot in [0, 4096] {
-            bytes[slot + at..][..4].copy_from_slice(&9_u32.to_le_bytes());
-            // A checksum of its own kind: with that of version 1 it would be a damaged field.
-            bytes[slot + 4092] ^= 1;
-        }
-    });
-    assert_refused(&scratch, |error| {
-        matches!(error, Error::UnsupportedVersion { found: 9, supported: 1, .. })
-    });
+    // Whether or not its checksum is one that version 1 would have: neither slot is sound then.
+    for checksum_change in [0, 1] {
+        let (scratch, _) = closed();
+        let at = offset_of!(Superblock, format_version);
+        patch(&scratch.data(), |bytes| {
+            for slot in [0, 4096] {
+                bytes[slot + at..][..4].copy_from_slice(&9_u32.to_le_bytes());
+                bytes[slot + 4092] ^= checksum_change;
+            }
+        });
+        assert_refused(&scratch, |error| {
+            matches!(error, Error::UnsupportedVersion { found: 9, supported: 1, .. })
+        });
+    }
 }
 
 #[test]
