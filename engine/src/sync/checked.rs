@@ -400,6 +400,13 @@ pub(crate) struct PageWord {
     index: usize,
 }
 
+impl PageWord {
+    /// A word that no model names, for code that is built with the models and not run by them.
+    pub(crate) fn new(value: u64) -> Self {
+        Self { named: None, shadow: std::sync::atomic::AtomicU64::new(value), index: 0 }
+    }
+}
+
 /// A word that is the checker's from [`arm`] on: what sets a model up costs nothing.
 #[derive(Debug, Default)]
 struct NamedWord {
