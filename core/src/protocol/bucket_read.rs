@@ -233,7 +233,12 @@ fn look<W: Word>(line: &Line<W>, position: usize, key: E) -> Result<Option<Prima
     if !state.is_primary() {
         return Ok(None);
     }
-    let slots = slots(line);
+    let slots = if state.is_spilled() {
+        // No more than is needed: each load counts in the models of this.
+        [E::new(line[SLOTS_WORD].load(Ordering::Relaxed), 0), E::ZERO]
+    } else {
+        slots(line)
+    };
     validate(line, meta)?;
     // A reference needs no second entry; what is neither that nor in need of one has values.
     if state.is_spilled() == state.has_second() && (state.is_spilled() || state.slots() == 0) {
