@@ -172,25 +172,6 @@ impl Engine {
         Ok(())
     }
 
-    fn lead_alone<'a>(
-        &'a self,
-        state: Leading<'a>,
-        write: &Write,
-        durability: Durability,
-    ) -> Result<Outcome> {
-        let group = [(write, durability)];
-        let mut outcome = None;
-        drop(self.lead(state, &group, true, |_, answer| outcome = Some(answer)));
-        outcome.unwrap_or(Err(Error::Closed))
-    }
-
-    /// Leads one group of those that wait.
-    fn lead_group<'a>(&'a self, state: Leading<'a>, group: &turns::Group<Request, Answer>) {
-        let writes: Vec<(&Write, Durability)> =
-            group.writes().map(|(write, durability)| (write, *durability)).collect();
-        drop(self.lead(state, &writes, true, |at, answer| group.answer(at, answer)));
-    }
-
     /// Carries out a group of writes; `answer` gets each one's outcome. Gives the lock back held, and how many were
     /// answered: all, unless `may_wait` is false and one of them needs a checkpoint first.
     pub(super) fn lead<'a>(
@@ -451,10 +432,15 @@ impl Engine {
         for (write, _) in part {
             lsns.push(append(log, write)?);
         }
-        log.flush()?;
-        let immediate = part.iter().any(|(_, durability)| *durability == Durability::Immediate);
-        if immediate && let Some(wal) = &self.wal {
+        if !part.iter().any(|(_, durability)| *durability == Durability::Immediate) {
+            log.flush()?;
+            return Ok(lsns);
+        }
+        log.flush_to_sync()?;
+        if let Some(wal) = &self.wal {
+            let start = Instant::now();
             self.shared.durable_waiters.wake_up_to(wal.sync(log.last_lsn())?);
+            state.gathering.note_sync(part.len(), self.turns.waiting_writes(), start.elapsed());
         }
         Ok(lsns)
     }

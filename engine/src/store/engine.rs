@@ -11,6 +11,7 @@ use crate::shared::Shared;
 use crate::store::background::Background;
 use crate::store::commit::{Answer, Request};
 use crate::store::feeds::Feeds;
+use crate::store::gathering::Gathering;
 use crate::store::tuned::Tuned;
 use crate::store::turns::{self, Turns};
 use crate::sync::whole::{Mutex, MutexGuard};
@@ -46,6 +47,8 @@ pub(crate) struct WriterState {
     pub(crate) log: Option<Appender>,
     /// LSN at the last checkpoint's cut.
     pub(crate) cut_lsn: u64,
+    /// Who is expected for the next sync.
+    pub(crate) gathering: Gathering,
 }
 
 /// The writer lock, held.

@@ -1,7 +1,7 @@
 //! The store: parts put together, operations from the first call to the answer.
 //!
 //! In reading order: [`turns`] says which thread leads, [`engine`] holds the parts, [`commit`] lets many threads write
-//! through one leader, `group` takes what others have gathered, [`feeds`] knows who reads the log, [`checkpointing`] runs
+//! through one leader, who waits in `gathering` for others, `group` takes what others have gathered, [`feeds`] knows who reads the log, [`checkpointing`] runs
 //! checkpoints beside them, [`background`] is the store's own threads, [`open`]
 //! creates, opens and recovers, [`scrubbing`] finds damaged pages, `evidence` judges what they were and `repairing` puts them
 //! right, [`tidying`] has the pieces of maintenance, [`upkeep`] takes them bit by bit.
@@ -14,6 +14,7 @@ pub(crate) mod create;
 pub(crate) mod engine;
 mod evidence;
 pub(crate) mod feeds;
+mod gathering;
 mod group;
 pub(crate) mod open;
 mod repairing;

@@ -17,6 +17,7 @@ use super::background::Background;
 use super::create::temporary_name;
 use super::engine::{Engine, WriterState};
 use super::feeds::Feeds;
+use super::gathering::Gathering;
 use super::tuned::Tuned;
 use super::turns::Turns;
 use crate::checkpoint::Checkpointer;
@@ -343,6 +344,7 @@ impl Parts {
                 writer: self.writer,
                 cut_lsn: self.checkpointer.newest.lsn,
                 log,
+                gathering: Gathering::default(),
             }),
             checkpointer: Mutex::new(self.checkpointer),
             next_checkpointer: Mutex::default(),

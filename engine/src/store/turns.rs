@@ -73,6 +73,11 @@ impl<S, W, A> Turns<S, W, A> {
         }
     }
 
+    /// How many writes wait for the next leader.
+    pub(crate) fn waiting_writes(&self) -> usize {
+        self.queue.len()
+    }
+
     /// True if somebody waits to write, or for the lock.
     pub(crate) fn is_contended(&self) -> bool {
         self.waiting.load(Ordering::Relaxed) > 0 || !self.queue.is_empty()
@@ -127,6 +132,15 @@ pub(crate) struct Leading<'a, S, W, A> {
     queue: &'a Queue<W, A>,
 }
 
+impl<S, W, A> Leading<'_, S, W, A> {
+    /// Takes up to `count_max` of those that wait by now, to be answered as the group that this leader was given.
+    /// `None` if nobody waits.
+    pub(crate) fn take_waiting(&self, count_max: usize) -> Option<Group<W, A>> {
+        let group = self.queue.take(count_max);
+        (!group.tickets.is_empty()).then_some(group)
+    }
+}
+
 impl<S, W, A> Deref for Leading<'_, S, W, A> {
     type Target = S;
 
@@ -163,7 +177,11 @@ struct Queue<W, A> {
 
 impl<W, A> Queue<W, A> {
     fn is_empty(&self) -> bool {
-        lock(&self.tickets).is_empty()
+        self.len() == 0
+    }
+
+    fn len(&self) -> usize {
+        lock(&self.tickets).len()
     }
 
     fn enter(&self, write: W) -> Arc<Ticket<W, A>> {

@@ -1,7 +1,7 @@
 //! Writing records.
 //!
 //! The order of calls for a group: [`Appender::reserve`], then as many appends as it granted, then
-//! [`Appender::flush`], then [`Wal::sync`] with the last LSN if the group asks for it. An append without a grant is an error, never
+//! [`Appender::flush`], or [`Appender::flush_to_sync`] and then [`Wal::sync`] with the last LSN if the group asks for it. An append without a grant is an error, never
 //! a write over records that are still needed.
 
 use std::sync::Arc;
@@ -331,11 +331,28 @@ impl Appender {
     /// # Errors
     /// [`Error::Io`]: the log has failed.
     pub(crate) fn flush(&mut self) -> Result<()> {
+        self.flush_by(STORE_BYTES_MAX)
+    }
+
+    /// As [`flush`](Self::flush), for records that are about to be synced.
+    ///
+    /// # Errors
+    /// As [`flush`](Self::flush).
+    pub(crate) fn flush_to_sync(&mut self) -> Result<()> {
+        // What a store saves over a call, and much more, the sync of a stored page takes again: it must write-protect the
+        // page in all maps first, and the next store faults.
+        self.flush_by(0)
+    }
+
+    /// Stores up to so many bytes to the mapped file, and writes more by a call.
+    fn flush_by(&mut self, store_bytes_max: usize) -> Result<()> {
         let (at, records) = (self.pending_at, &self.pending[..]);
-        let written = match records.len() {
-            0 => Ok(()),
-            1..=STORE_BYTES_MAX => self.wal.file.store(&self.map, at, records),
-            _ => self.wal.file.write_at(at, records),
+        let written = if records.is_empty() {
+            Ok(())
+        } else if records.len() <= store_bytes_max {
+            self.wal.file.store(&self.map, at, records)
+        } else {
+            self.wal.file.write_at(at, records)
         };
         self.flushes += u64::from(!records.is_empty());
         self.pending.clear();
