@@ -34,6 +34,32 @@ fn main() -> Result<(), Error> {
         }
         Ok(())
     })?;
+    measure("get of a guard", || {
+        let guard = store.pin()?;
+        for key in random_keys(keys, READS) {
+            black_box(guard.get(black_box(key))?);
+        }
+        Ok(())
+    })?;
+    measure("chained get", || {
+        // Nothing, but told by the answer before: the whole latency of a get, of which nothing overlaps.
+        let mut nothing = 0;
+        for key in random_keys(keys, READS) {
+            nothing = store.get(black_box(E::from(key.low ^ nothing)))?.as_slice()[0].low ^ key.low;
+        }
+        black_box(nothing);
+        Ok(())
+    })?;
+    measure("chained get of a guard", || {
+        let guard = store.pin()?;
+        // Nothing, but told by the answer before: the whole latency of a get, of which nothing overlaps.
+        let mut nothing = 0;
+        for key in random_keys(keys, READS) {
+            nothing = guard.get(black_box(E::from(key.low ^ nothing)))?.as_slice()[0].low ^ key.low;
+        }
+        black_box(nothing);
+        Ok(())
+    })?;
     measure("miss", || {
         for key in random_keys(keys, READS) {
             black_box(store.get(black_box(E::new(1, key.low)))?);

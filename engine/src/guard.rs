@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::handle::Store;
 use crate::read::{Reader, Walk};
 use crate::shared::LiveView;
-use crate::sync::epoch;
+use crate::sync::pins::Pin;
 use crate::values::Values;
 
 /// A pin on the store: reads through it skip the cost of pinning each time, and what they borrow stays readable.
@@ -17,7 +17,7 @@ use crate::values::Values;
 /// grows. A guard sees writes that come after it was made.
 pub struct ReadGuard<'a> {
     store: &'a Store,
-    _pin: epoch::Guard,
+    _pin: Pin<'a>,
 }
 
 impl Store {
@@ -27,8 +27,9 @@ impl Store {
     ///
     /// See [`Store`].
     pub fn pin(&self) -> Result<ReadGuard<'_>> {
-        self.engine().shared.check_open()?;
-        Ok(ReadGuard { store: self, _pin: epoch::pin() })
+        let shared = &self.engine().shared;
+        shared.check_open()?;
+        Ok(ReadGuard { store: self, _pin: shared.pins.pin() })
     }
 }
 

@@ -14,7 +14,6 @@ use crate::read::Reader;
 use crate::shared::LiveView;
 use crate::store::commit::{Outcome, Write};
 use crate::store::engine::Engine;
-use crate::sync::epoch;
 use crate::transaction;
 use crate::values::Values;
 use crate::writer::apply::Operation;
@@ -111,7 +110,7 @@ impl Store {
     ) -> Result<T> {
         let shared = &*self.engine().shared;
         shared.check_open()?;
-        let _pin = epoch::pin();
+        let _pin = shared.pins.pin();
         read(Reader { shared, view: shared.view() })
     }
 

@@ -21,6 +21,8 @@ pub mod error;
 #[doc(hidden)]
 pub mod io;
 mod options;
+#[cfg(not(shuttle))]
+mod pins;
 mod read;
 mod report;
 mod shared;

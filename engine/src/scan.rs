@@ -18,7 +18,7 @@ use crate::handle::Store;
 use crate::read::{END, Reader};
 use crate::shared::FrozenView;
 use crate::snapshot::Frozen;
-use crate::sync::{PageWord, epoch};
+use crate::sync::PageWord;
 use crate::valueset::{Chunk, LeafCursor, SetView};
 
 /// A place in the scan order: plain data that outlives the scan, the store and the process.
@@ -307,7 +307,7 @@ impl Frozen {
         let shared = &*self.engine().shared;
         shared.check_open()?;
         // The pin keeps pool pages that a checkpoint swings away while they are read.
-        let _pin = epoch::pin();
+        let _pin = shared.pins.pin();
         read(Reader { shared, view: FrozenView { shared, frozen: self.tables() } })
     }
 }

@@ -16,6 +16,7 @@ use crate::io::DiskFile;
 use crate::metrics::{Events, ReadCounts};
 use crate::space::is_pool;
 use crate::space::layout::Regions;
+use crate::sync::pins::Pins;
 use crate::sync::{AtomicU8, OnceLock, Page, PageWord};
 use crate::table::slots::SlotArray;
 use crate::table::{FrozenTables, LiveTables};
@@ -34,6 +35,8 @@ pub(crate) struct Shared {
     pub(crate) file: Arc<dyn DiskFile>,
     pub(crate) regions: Regions,
     pub(crate) tables: LiveTables,
+    /// Who reads.
+    pub(crate) pins: Arc<Pins>,
     pub(crate) seed: HashSeed,
     pub(crate) counters: Counters,
     /// Checksums of the file's pages.
@@ -82,6 +85,7 @@ impl Shared {
             file,
             regions,
             tables,
+            pins: Pins::new(),
             seed,
             counters: Counters::default(),
             events: Box::default(),

@@ -1,6 +1,6 @@
 //! The one door to shared memory and locks, for what a checker is to run.
 //!
-//! Shipped, these names are those of the standard library and of `crossbeam-epoch`. Three builds exchange them:
+//! Shipped, these names are those of the standard library and [`pins`](crate::pins). Three builds exchange them:
 //!
 //! - `--cfg loom`: the model checker's, with the bugs in them that the models' twins plant (see `sync/checked.rs`). So the
 //!   models, which lie beside the code in modules called `interleavings`, run the very code that ships.
@@ -12,11 +12,13 @@
 
 #[cfg(not(any(loom, shuttle)))]
 mod shipped {
+    pub(crate) use crate::pins;
     pub(crate) use cidstore_core::protocol::word::Page;
-    pub(crate) use crossbeam_epoch as epoch;
     pub(crate) use std::sync::atomic::{
         AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicU64 as PageWord,
     };
+    /// Atomics that others than the writer store to, too: see `checked`.
+    pub(crate) use std::sync::atomic::{AtomicBool as SharedBool, AtomicU64 as SharedU64, fence};
 
     #[cfg(not(tsan))]
     pub(crate) use std::sync::{Condvar, Mutex, MutexGuard, OnceLock};

@@ -8,11 +8,10 @@ use cidstore_core::layout::table::Space;
 use crate::error::Error;
 use crate::shared::Shared;
 use crate::store::turns::{Leading, Turns};
-use crate::sync::checked::epoch::{COUNT_RELAXED, NO_WAIT};
+use crate::sync::checked::pins::{COUNT_RELAXED, NO_WAIT};
 use crate::sync::checked::{
     Kind, Plant, arm, complete_or, explore, has, is_complete, spawn, spawn_writer,
 };
-use crate::sync::epoch;
 
 use super::{Little, bucket_words, look, write_page};
 
@@ -65,7 +64,7 @@ const FRONT: u32 = 4;
 /// One look, as `Store::get` takes it.
 fn read(shared: &Shared) -> Result<Vec<u64>, Error> {
     shared.check_open()?;
-    let pin = epoch::pin();
+    let pin = shared.pins.pin();
     if has(EARLY_UNPIN) {
         drop(pin);
     }

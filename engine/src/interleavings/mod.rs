@@ -44,7 +44,6 @@ use crate::shared::{Checksums, Shared};
 use crate::space::POOL_BASE;
 use crate::space::layout::{FileLayout, Regions};
 use crate::space::region::Region;
-use crate::sync::epoch;
 use crate::table::LiveTables;
 use crate::valueset::{ExtentAllocator, SetView};
 use crate::writer::apply::{Operation, Writer};
@@ -218,7 +217,7 @@ fn look<V: View<PAGE_WORDS> + SetView>(shared: &Shared, view: V) -> Vec<u64> {
 
 /// A look under a pin.
 fn look_pinned(shared: &Shared) -> Vec<u64> {
-    let _pin = epoch::pin();
+    let _pin = shared.pins.pin();
     look(shared, shared.view())
 }
 

@@ -11,9 +11,8 @@ use cidstore_core::protocol::content::Content;
 
 use crate::read::Reader;
 use crate::shared::Shared;
-use crate::sync::checked::epoch::NO_WAIT;
+use crate::sync::checked::pins::NO_WAIT;
 use crate::sync::checked::{Kind, Plant, arm, explore, has, spawn_writer};
-use crate::sync::epoch;
 
 use super::{KEY, Little, REUSED, SEED, bucket_words, look, look_pinned, wide};
 
@@ -130,7 +129,7 @@ fn large(plant: Plant, looks: usize, walk: bool) {
             little.reuse_sets();
         });
         for _ in 0..looks {
-            let _pin = epoch::pin();
+            let _pin = shared.pins.pin();
             let reader = Reader { shared: &shared, view: shared.view() };
             let found = reader.contains(KEY, wide(MOVES)).unwrap();
             assert!(found, "a value that is there all the time was not found");
@@ -144,7 +143,7 @@ fn large(plant: Plant, looks: usize, walk: bool) {
 }
 
 fn check_walk(shared: &Shared) {
-    let _pin = epoch::pin();
+    let _pin = shared.pins.pin();
     let seen = look(shared, shared.view());
     let mut stays: Vec<u64> = large_values().collect();
     stays.sort_unstable();

@@ -4,9 +4,8 @@
 use std::sync::Arc;
 
 use crate::shared::{FrozenView, Shared};
-use crate::sync::checked::epoch::NO_WAIT;
+use crate::sync::checked::pins::NO_WAIT;
 use crate::sync::checked::{Kind, Plant, arm, explore, has, is_complete, spawn_writer};
-use crate::sync::epoch;
 use crate::table::FrozenTables;
 
 use super::{Little, bucket_words, look, look_pinned};
@@ -23,7 +22,7 @@ enum Checkpoint {
 }
 
 fn look_frozen(shared: &Shared, frozen: &FrozenTables) -> Vec<u64> {
-    let _pin = epoch::pin();
+    let _pin = shared.pins.pin();
     look(shared, FrozenView { shared, frozen })
 }
 

@@ -1,9 +1,8 @@
 //! A checkpoint swings a slot from a pool page to the file's copy, and the pool page is used for something else, beside
 //! a reader.
 
-use crate::sync::checked::epoch::{COUNT_RELAXED, NO_WAIT};
+use crate::sync::checked::pins::{COUNT_RELAXED, NO_WAIT};
 use crate::sync::checked::{Kind, Plant, arm, explore, has, spawn_writer};
-use crate::sync::epoch;
 
 use super::{Little, bucket_words, look, look_pinned};
 
@@ -30,7 +29,7 @@ fn swing(plant: Plant, looks: usize) {
         });
         for _ in 0..looks {
             let seen = if has(EARLY_UNPIN) {
-                drop(epoch::pin());
+                drop(shared.pins.pin());
                 look(&shared, shared.view())
             } else {
                 look_pinned(&shared)

@@ -8,9 +8,8 @@ use crate::checkpoint::Written;
 use crate::read::Reader;
 use crate::shared::Shared;
 use crate::space::limbo::Retired;
-use crate::sync::checked::epoch::{COUNT_RELAXED, NO_WAIT};
+use crate::sync::checked::pins::{COUNT_RELAXED, NO_WAIT};
 use crate::sync::checked::{Kind, Plant, arm, complete_or, explore, has, spawn_writer};
-use crate::sync::epoch;
 
 use super::sets::{LAST_VALUE, META, MOVES, TOMBSTONES, large_values};
 use super::{KEY, Little, REUSED, look, wide};
@@ -54,7 +53,7 @@ impl Little {
 
 /// Runs `read` under a pin, or as the plant has it.
 fn pinned(shared: &Shared, read: impl Fn(&Shared)) {
-    let pin = epoch::pin();
+    let pin = shared.pins.pin();
     if has(EARLY_UNPIN) {
         drop(pin);
         return read(shared);

@@ -1,17 +1,16 @@
 //! Limbo: what has been replaced and waits until nobody can need it.
 //!
-//! Retired things gather in a batch. A sealed batch puts one deferral into the epoch collector; when that has
-//! run, no reader that was pinned at sealing time is left. What then still waits for a snapshot or for a
-//! superblock is *held* and looked at again when those change.
+//! Retired things gather in a batch. Sealing one marks the moment; when the [mark has passed](crate::pins), no reader that
+//! was pinned then is left. What then still waits for a snapshot or for a superblock is *held* and looked at again when
+//! those change.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use cidstore_core::layout::entry::SetReference;
 
-use crate::sync::{AtomicBool, epoch};
+use crate::sync::pins::{Mark, Pins};
 
 /// Retired things in a batch before it is sealed by itself.
 const BATCH: usize = 4096;
@@ -44,13 +43,14 @@ pub(crate) struct Waiting {
 #[derive(Debug)]
 struct Batch {
     things: Vec<Waiting>,
-    passed: Arc<AtomicBool>,
+    mark: Mark,
     sealed: Instant,
 }
 
 /// Everything retired and not yet free. The writer's own.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Limbo {
+    pins: Arc<Pins>,
     open: Vec<Waiting>,
     sealed: VecDeque<Batch>,
     held: Vec<Waiting>,
@@ -58,6 +58,11 @@ pub(crate) struct Limbo {
 }
 
 impl Limbo {
+    /// Nothing retired yet. `pins` are those of the store's readers.
+    pub(crate) fn new(pins: Arc<Pins>) -> Self {
+        Self { pins, open: Vec::new(), sealed: VecDeque::new(), held: Vec::new(), groups: 0 }
+    }
+
     /// Adds a thing that no table names any more.
     pub(crate) fn retire(&mut self, what: Retired, built: u64, retired: u64) {
         self.open.push(Waiting { what, built, retired });
@@ -66,26 +71,19 @@ impl Limbo {
         }
     }
 
-    /// Puts a thing back that has passed its epoch but waits for a snapshot or superblock.
+    /// Puts a thing back that no reader holds any more but waits for a snapshot or superblock.
     pub(crate) fn hold(&mut self, thing: Waiting) {
         self.held.push(thing);
     }
 
-    /// Closes the open batch: one deferral for all of it.
+    /// Closes the open batch: one mark for all of it.
     pub(crate) fn seal(&mut self) {
         if self.open.is_empty() {
             return;
         }
-        let passed = Arc::new(AtomicBool::new(false));
-        let flag = Arc::clone(&passed);
-        let guard = epoch::pin();
-        // Release: pairs with the Acquire in `take_passed`. What pinned readers did before they unpinned
-        // happens before this runs, by the collector's own promise.
-        guard.defer(move || flag.store(true, Ordering::Release));
-        guard.flush();
         self.sealed.push_back(Batch {
             things: std::mem::take(&mut self.open),
-            passed,
+            mark: self.pins.mark(),
             sealed: Instant::now(),
         });
     }
@@ -103,17 +101,12 @@ impl Limbo {
 
     /// What no reader can hold any more. The caller frees or [holds](Self::hold) each.
     pub(crate) fn take_passed(&mut self) -> Vec<Waiting> {
-        if !self.sealed.is_empty() {
-            // Helps the collector along: without traffic nobody else would.
-            epoch::pin().flush();
-        }
         let mut things = Vec::new();
-        while let Some(batch) = self.sealed.pop_front() {
-            if !batch.passed.load(Ordering::Acquire) {
-                self.sealed.push_front(batch);
-                break;
-            }
-            things.extend(batch.things);
+        // A batch that has not passed keeps those behind it from passing: they were marked later.
+        while let Some(batch) = self.sealed.front()
+            && self.pins.has_passed(batch.mark)
+        {
+            things.extend(self.sealed.pop_front().into_iter().flat_map(|batch| batch.things));
         }
         things
     }
@@ -142,22 +135,28 @@ mod tests {
 
     #[test]
     fn nothing_comes_back_while_a_reader_is_pinned() {
-        let mut limbo = Limbo::default();
-        let guard = epoch::pin();
+        let pins = Pins::new();
+        let mut limbo = Limbo::new(Arc::clone(&pins));
+        let pin = pins.pin();
         limbo.retire(Retired::BucketPage(5), 1, 2);
         limbo.seal();
         for _ in 0..100 {
             assert!(limbo.take_passed().is_empty());
         }
-        drop(guard);
-        let mut passed = Vec::new();
-        for _ in 0..10_000 {
-            passed.extend(limbo.take_passed());
-            if !passed.is_empty() {
-                break;
-            }
-            std::thread::yield_now();
-        }
-        assert_eq!(passed[0].what, Retired::BucketPage(5));
+        drop(pin);
+        assert_eq!(limbo.take_passed()[0].what, Retired::BucketPage(5));
+    }
+
+    #[test]
+    fn a_reader_that_came_later_holds_nothing_back() {
+        let pins = Pins::new();
+        let mut limbo = Limbo::new(Arc::clone(&pins));
+        limbo.retire(Retired::BucketPage(5), 1, 2);
+        limbo.seal();
+        let _pin = pins.pin();
+        limbo.retire(Retired::BucketPage(6), 1, 2);
+        limbo.seal();
+        let passed: Vec<Retired> = limbo.take_passed().iter().map(|it| it.what).collect();
+        assert_eq!(passed, [Retired::BucketPage(5)]);
     }
 }

@@ -350,8 +350,8 @@ impl Engine {
             return Ok(());
         }
         self.checkpoint_with(&mut checkpointer, false)?;
-        // What the checkpoint replaced is free when the readers of this moment have gone, those of other
-        // stores in this process included. They mostly have in a moment, and a refusal is worse than a wait.
+        // What the checkpoint replaced is free when the readers of this moment have gone. They mostly have in a moment,
+        // and a refusal is worse than a wait.
         for _ in 0..WAITS_FOR_READERS {
             let mut state = self.writer();
             state.writer.collect(true);

@@ -7,7 +7,6 @@ use super::engine::{Engine, WriterState};
 use super::upkeep::{Stepped, touch};
 use crate::error::Result;
 use crate::space::is_pool;
-use crate::sync::epoch;
 use crate::table::slots::SLOTS_MAX;
 use crate::upkeep::{Outcome, ScrubPlace, ShrinkStage, add};
 use crate::valueset::ValuePages;
@@ -61,7 +60,7 @@ impl Engine {
         };
         let Some(checkpointer) = self.try_checkpointer() else { return Ok((Outcome::Deferred, 0)) };
         let beyond: Vec<u32> = {
-            let _pin = epoch::pin();
+            let _pin = self.shared.pins.pin();
             let end = match kind {
                 TableKind::Directory => 1 << self.shared.tables.depth(),
                 // Slots beyond the last number name no page.

@@ -7,7 +7,6 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::sync::epoch;
 use crate::sync::{Page, PageWord};
 use cidstore_core::E;
 use cidstore_core::layout::bucket::{COUNTS_WORD, ENTRIES_PER_BUCKET, UNSORTED_WORD};
@@ -136,7 +135,7 @@ impl Engine {
 
     /// Runs `read` under a pin.
     fn pinned<T>(&self, read: impl FnOnce(&Reader<'_, LiveView<'_>>) -> T) -> T {
-        let _pin = epoch::pin();
+        let _pin = self.shared.pins.pin();
         read(&Reader { shared: &self.shared, view: self.shared.view() })
     }
 

@@ -9,7 +9,7 @@
 //!   only the last access to an atomic when it looks for a race, and the writer's own load would hide the reader's.
 //! - Of a page only the words that a model [names](explore) are the checker's. The others are what they were stored
 //!   last: they cost nothing, and a reader sees no stale one of them.
-//! - The epochs are a count of pinned readers: see [`epoch`].
+//! - The pins are a count of pinned readers: see [`pins`].
 //!
 //! loom runs all threads of a model as coroutines on the one thread of its test, so a `thread_local` of
 //! the standard library is shared by a model's threads and by nothing else.
@@ -28,6 +28,7 @@ pub(crate) use loom::thread;
 use cidstore_core::layout::PAGE_WORDS;
 use cidstore_core::protocol::word::Word;
 use loom::sync::atomic;
+pub(crate) use loom::sync::atomic::{AtomicBool as SharedBool, AtomicU64 as SharedU64, fence};
 use loom::thread::{JoinHandle, ThreadId};
 
 /// What a plant is aimed at.
@@ -113,13 +114,11 @@ pub(crate) fn explore(
         DELAY_DONE.set(false);
         DELAYED.set(None);
         NAMED.set(Vec::new());
-        epoch::reset();
         counted.fetch_add(1, Ordering::Relaxed);
         let model = Arc::clone(&model);
         // A checker's first thread has a small stack.
         let ended = start(move || model()).join();
         assert!(ended.is_ok(), "a panic ends the execution");
-        epoch::clear();
     });
     let (executions, took) = (executions.load(Ordering::Relaxed), began.elapsed());
     println!("{plant:?}: {executions} executions, {:.1} s", took.as_secs_f64());
@@ -498,11 +497,10 @@ impl Word for PageWord {
     }
 }
 
-/// `crossbeam-epoch`, as far as limbo relies on it: what was deferred runs when no reader is left that was pinned then,
-/// and what readers did under their pins happens before. Here a count of pinned readers stands for the epochs, so
-/// things pass as early as they may at all. The writer's own pins keep nothing and are not counted.
-pub(crate) mod epoch {
-    use std::cell::RefCell;
+/// Pins, as far as limbo relies on them: a mark has passed when no reader is left that was pinned then, and what readers
+/// did under their pins happens before. Here a count of pinned readers stands for the epochs, so things pass as early as
+/// they may at all. The writer's own pins keep nothing and are not counted. The shipped ones have models of their own.
+pub(crate) mod pins {
     use std::sync::Arc;
     use std::sync::atomic::Ordering;
 
@@ -511,29 +509,7 @@ pub(crate) mod epoch {
     /// What a model may plant: see [`Plant::InModel`](super::Plant::InModel).
     pub(crate) const COUNT_RELAXED: &str = "the count of pinned readers orders nothing";
     /// As above.
-    pub(crate) const NO_WAIT: &str = "what is deferred runs at once";
-
-    thread_local! {
-        static COLLECTOR: RefCell<Option<Collector>> = const { RefCell::new(None) };
-    }
-
-    struct Collector {
-        pinned: Arc<atomic::AtomicUsize>,
-        deferred: Vec<Box<dyn FnOnce()>>,
-    }
-
-    pub(super) fn reset() {
-        let pinned = Arc::new(atomic::AtomicUsize::new(0));
-        COLLECTOR.set(Some(Collector { pinned, deferred: Vec::new() }));
-    }
-
-    pub(super) fn clear() {
-        COLLECTOR.set(None);
-    }
-
-    fn pinned() -> Option<Arc<atomic::AtomicUsize>> {
-        COLLECTOR.with_borrow(|collector| collector.as_ref().map(|it| Arc::clone(&it.pinned)))
-    }
+    pub(crate) const NO_WAIT: &str = "a mark passes at once";
 
     /// The counts are in one order: a reader that counts itself after the writer has looked sees the swung slots; a
     /// writer that looks after a reader is done sees it done with the pages.
@@ -541,45 +517,45 @@ pub(crate) mod epoch {
         if has(COUNT_RELAXED) { Ordering::Relaxed } else { Ordering::AcqRel }
     }
 
+    #[derive(Clone, Copy, Debug)]
+    pub(crate) struct Mark;
+
+    #[derive(Debug)]
+    pub(crate) struct Pins {
+        pinned: atomic::AtomicUsize,
+    }
+
+    impl Pins {
+        pub(crate) fn new() -> Arc<Self> {
+            Arc::new(Self { pinned: atomic::AtomicUsize::new(0) })
+        }
+
+        pub(crate) fn pin(&self) -> Pin<'_> {
+            let pinned = (!is_writer()).then_some(&self.pinned);
+            if let Some(pinned) = pinned {
+                pinned.fetch_add(1, order());
+            }
+            Pin { pinned }
+        }
+
+        pub(crate) fn mark(&self) -> Mark {
+            Mark
+        }
+
+        pub(crate) fn has_passed(&self, _: Mark) -> bool {
+            self.pinned.fetch_add(0, order()) == 0 || has(NO_WAIT)
+        }
+    }
+
     /// Keeps what a reader may see.
     #[derive(Debug)]
-    pub(crate) struct Guard {
-        pinned: Option<Arc<atomic::AtomicUsize>>,
+    pub(crate) struct Pin<'a> {
+        pinned: Option<&'a atomic::AtomicUsize>,
     }
 
-    pub(crate) fn pin() -> Guard {
-        let pinned = if is_writer() { None } else { pinned() };
-        if let Some(pinned) = &pinned {
-            pinned.fetch_add(1, order());
-        }
-        Guard { pinned }
-    }
-
-    impl Guard {
-        pub(crate) fn defer(&self, run: impl FnOnce() + 'static) {
-            COLLECTOR.with_borrow_mut(|collector| {
-                if let Some(collector) = collector {
-                    collector.deferred.push(Box::new(run));
-                }
-            });
-        }
-
-        /// Runs what is due.
-        pub(crate) fn flush(&self) {
-            let Some(pinned) = pinned() else { return };
-            if pinned.fetch_add(0, order()) > 0 && !has(NO_WAIT) {
-                return;
-            }
-            let due = COLLECTOR.with_borrow_mut(|collector| {
-                collector.as_mut().map(|it| std::mem::take(&mut it.deferred)).unwrap_or_default()
-            });
-            due.into_iter().for_each(|run| run());
-        }
-    }
-
-    impl Drop for Guard {
+    impl Drop for Pin<'_> {
         fn drop(&mut self) {
-            if let Some(pinned) = &self.pinned {
+            if let Some(pinned) = self.pinned {
                 pinned.fetch_sub(1, order());
             }
         }

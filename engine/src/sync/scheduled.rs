@@ -72,7 +72,6 @@ pub(crate) fn begin() {
     LATE.set(None);
     LOOKED.take();
     WRITERS.take();
-    epoch::reset();
 }
 
 /// From here on the plant is at work.
@@ -289,69 +288,69 @@ impl<T> Default for OnceLock<T> {
     }
 }
 
-/// `crossbeam-epoch`, as far as the store relies on it: what was deferred runs when all who were pinned then are done.
-/// Here it may run as early as that promise allows, which the real one does rarely.
-pub(crate) mod epoch {
-    use std::cell::RefCell;
+/// Pins, as far as the store relies on them: a mark has passed when all who were pinned then are done. Here it passes as
+/// early as that promise allows.
+pub(crate) mod pins {
     use std::collections::BTreeSet;
+    use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
     use super::{PLANT, Plant, point};
 
-    thread_local! {
-        static PINS: RefCell<Pins> = RefCell::default();
-    }
+    /// The pins of a store.
+    #[derive(Debug, Default)]
+    pub(crate) struct Pins(Mutex<Pinned>);
 
-    #[derive(Default)]
-    struct Pins {
-        next: u64,
+    #[derive(Debug, Default)]
+    struct Pinned {
+        last: u64,
         pinned: BTreeSet<u64>,
-        deferred: Vec<(u64, Box<dyn FnOnce()>)>,
     }
 
-    pub(super) fn reset() {
-        PINS.take();
+    /// The last pin before a moment.
+    #[derive(Clone, Copy, Debug)]
+    pub(crate) struct Mark(u64);
+
+    impl Pins {
+        pub(crate) fn new() -> Arc<Self> {
+            Arc::default()
+        }
+
+        /// No thread is interrupted while it has this.
+        fn pinned(&self) -> MutexGuard<'_, Pinned> {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        }
+
+        pub(crate) fn pin(&self) -> Pin<'_> {
+            point();
+            let mut pinned = self.pinned();
+            pinned.last += 1;
+            let number = pinned.last;
+            pinned.pinned.insert(number);
+            Pin { pins: self, number }
+        }
+
+        pub(crate) fn mark(&self) -> Mark {
+            Mark(self.pinned().last)
+        }
+
+        pub(crate) fn has_passed(&self, Mark(last): Mark) -> bool {
+            point();
+            let oldest = self.pinned().pinned.first().copied();
+            PLANT.get() == Plant::NoWait || oldest.is_none_or(|oldest| oldest > last)
+        }
     }
 
     /// Keeps what a reader may see.
     #[derive(Debug)]
-    pub(crate) struct Guard(u64);
-
-    pub(crate) fn pin() -> Guard {
-        point();
-        PINS.with_borrow_mut(|pins| {
-            pins.next += 1;
-            pins.pinned.insert(pins.next);
-            Guard(pins.next)
-        })
+    pub(crate) struct Pin<'a> {
+        pins: &'a Pins,
+        number: u64,
     }
 
-    impl Guard {
-        pub(crate) fn defer(&self, run: impl FnOnce() + 'static) {
-            PINS.with_borrow_mut(|pins| pins.deferred.push((pins.next, Box::new(run))));
-        }
-
-        /// Runs what is due.
-        pub(crate) fn flush(&self) {
-            point();
-            let due = PINS.with_borrow_mut(|pins| {
-                // The caller's own pin keeps nothing: it only flushes.
-                let oldest = pins.pinned.iter().find(|pin| **pin != self.0);
-                let oldest = oldest.copied().unwrap_or(u64::MAX);
-                let all = PLANT.get() == Plant::NoWait;
-                let deferred = std::mem::take(&mut pins.deferred);
-                let (due, wait) = deferred.into_iter().partition(|(at, _)| all || *at < oldest);
-                pins.deferred = wait;
-                due
-            });
-            let due: Vec<(u64, Box<dyn FnOnce()>)> = due;
-            due.into_iter().for_each(|(_, run)| run());
-        }
-    }
-
-    impl Drop for Guard {
+    impl Drop for Pin<'_> {
         fn drop(&mut self) {
             point();
-            PINS.with_borrow_mut(|pins| pins.pinned.remove(&self.0));
+            self.pins.pinned().pinned.remove(&self.number);
         }
     }
 }

@@ -78,6 +78,7 @@ impl Pages {
         generation: u64,
         superblocks: SuperblockGenerations,
     ) -> Self {
+        let limbo = Limbo::new(Arc::clone(&shared.pins));
         Self {
             shared,
             files,
@@ -86,7 +87,7 @@ impl Pages {
             value_pool: Pool::new(),
             overflow_numbers,
             value_numbers,
-            limbo: Limbo::default(),
+            limbo,
             superblocks,
             checkpoint: None,
             depth_counts: [0; MAX_DEPTH as usize + 1],

@@ -1,0 +1,124 @@
+//! The seats of a store, and how a thread finds its own.
+//!
+//! A thread keeps the seat that it once took in a store until it ends. Which one that is it remembers itself: the store
+//! that it read last in two words that cost nothing to look at, others in a list.
+
+use std::cell::{Cell, RefCell};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock, Weak};
+
+use super::Pins;
+use super::seat::Seat;
+use crate::sync::Ordering;
+
+/// Rows of seats, each twice as long as the one before: more than there can be threads.
+const ROWS: usize = 28;
+/// Seats of the first row.
+const FIRST_ROW: usize = 8;
+
+/// Seats in rows that are made when they are needed and stay where they are.
+#[derive(Debug)]
+pub(crate) struct Seats {
+    /// Tells the store from all others that this process ever opens.
+    id: u64,
+    rows: [OnceLock<Box<[Seat]>>; ROWS],
+}
+
+impl Seats {
+    pub(super) fn new() -> Self {
+        // 0 is no store's.
+        static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+        Self { id, rows: [const { OnceLock::new() }; ROWS] }
+    }
+
+    /// All seats that anybody ever had. Who is missed sat down after the look began.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Seat> {
+        self.rows.iter().map_while(OnceLock::get).flatten()
+    }
+
+    #[inline(always)]
+    fn at(&self, index: u32) -> Option<&Seat> {
+        let place = index as usize + FIRST_ROW;
+        let row = (place / FIRST_ROW).ilog2() as usize;
+        self.rows.get(row)?.get()?.get(place - (FIRST_ROW << row))
+    }
+
+    /// Takes a seat that nobody has.
+    pub(super) fn take(&self) -> (u32, &Seat) {
+        let mut index = 0;
+        for (row, seats) in self.rows.iter().enumerate() {
+            let seats =
+                seats.get_or_init(|| (0..FIRST_ROW << row).map(|_| Seat::default()).collect());
+            for seat in seats {
+                if seat.try_take() {
+                    return (index, seat);
+                }
+                index += 1;
+            }
+        }
+        unreachable!("more threads than addresses")
+    }
+}
+
+thread_local! {
+    /// The store read last, and the index of this thread's seat there.
+    static LAST: Cell<(u64, u32)> = const { Cell::new((0, 0)) };
+    static TAKEN: Taken = const { Taken(RefCell::new(Vec::new())) };
+}
+
+/// The seats that this thread has.
+struct Taken(RefCell<Vec<(Weak<Pins>, u64, u32)>>);
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        // From here on the thread sits down for one pin at a time.
+        LAST.set((0, 0));
+        for (pins, _, index) in self.0.take() {
+            if let Some(pins) = pins.upgrade()
+                && let Some(seat) = pins.seats.at(index)
+            {
+                seat.give_back();
+            }
+        }
+    }
+}
+
+/// The seat of this thread.
+#[inline(always)]
+pub(super) fn seat_of_this_thread(pins: &Arc<Pins>) -> &Seat {
+    let (id, index) = LAST.get();
+    if id == pins.seats.id
+        && let Some(seat) = pins.seats.at(index)
+    {
+        return seat;
+    }
+    find_or_take(pins)
+}
+
+#[cold]
+#[inline(never)]
+fn find_or_take(pins: &Arc<Pins>) -> &Seat {
+    let seats = &pins.seats;
+    let found = TAKEN.try_with(|Taken(taken)| {
+        let mut taken = taken.borrow_mut();
+        let known = taken.iter().find(|(_, id, _)| *id == seats.id).map(|&(_, _, index)| index);
+        let index = known.unwrap_or_else(|| {
+            taken.retain(|(pins, _, _)| pins.strong_count() > 0);
+            let (index, _) = seats.take();
+            taken.push((Arc::downgrade(pins), seats.id, index));
+            index
+        });
+        LAST.set((seats.id, index));
+        index
+    });
+    match found.ok().and_then(|index| seats.at(index)) {
+        Some(seat) => seat,
+        // The thread is ending, and has given its seats back.
+        None => {
+            let (_, seat) = seats.take();
+            seat.give_back_after_pin();
+            seat
+        }
+    }
+}
