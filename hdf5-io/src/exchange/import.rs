@@ -17,7 +17,7 @@ use super::error::{ExchangeError, Result};
 use super::image::Part;
 use super::original::Original;
 use super::read::Content;
-use super::{ImportOptions, Imported, Progress, Stage, compress, export};
+use super::{ImportOptions, Imported, Progress, Stage, compress, export, library_file};
 
 /// Imports a file as a new store at `destination`, where nothing is yet.
 ///
@@ -143,7 +143,7 @@ impl<'a> Source<'a> {
         {
             return Ok(Self::Store { path, store: open_store(path)?, _expanded: None });
         }
-        let file = hdf5::File::open(path).map_err(|error| {
+        let file = library_file::open(path).map_err(|error| {
             let detail = format!("neither a CIDStore file nor one that HDF5 can read: {error}");
             ExchangeError::content(path, "/", detail)
         })?;
@@ -255,7 +255,7 @@ fn was_moved(path: &Path, superblock: Option<&Superblock>) -> bool {
     let Some(segment) = superblock.and_then(|it| it.segments(Space::Buckets).first()) else {
         return false;
     };
-    let Ok(file) = hdf5::File::open(path) else { return false };
+    let Ok(file) = library_file::open(path) else { return false };
     if text(&file, "layout").as_deref() != Some(LAYOUT) {
         return false;
     }
