@@ -50,11 +50,15 @@ pub fn import(
     {
         creation = creation.hash_seed(seed);
     }
-    let store = creation.open(&temporary)?;
-    let imported = load_parts(&opened, &store, options.part_pairs, progress);
-    let closed = store.close();
-    let imported = imported?;
-    closed?;
+    let imported = (|| {
+        let store = creation.open(&temporary)?;
+        let imported = load_parts(&opened, &store, options.part_pairs, progress);
+        let closed = store.close();
+        let imported = imported?;
+        closed?;
+        Ok(imported)
+    })()
+    .map_err(|error: ExchangeError| error.renamed(&temporary, destination))?;
     let moved = TempPath::try_from_path(&temporary)
         .map_err(ExchangeError::io(destination, "rename"))?
         .persist_noclobber(destination);
@@ -137,6 +141,11 @@ enum Source<'a> {
 impl<'a> Source<'a> {
     /// Finds out what a file is, and opens it. What has to be expanded goes to a temporary file beside `beside`.
     fn open(path: &'a Path, beside: &Path, progress: &mut dyn FnMut(Progress)) -> Result<Self> {
+        // Before it is opened: a pipe would be waited for.
+        let kind = path.metadata().map_err(ExchangeError::io(path, "open"))?;
+        if !kind.is_file() {
+            return Err(ExchangeError::content(path, "/", "not a regular file"));
+        }
         let bytes = File::open(path).map_err(ExchangeError::io(path, "open"))?;
         if let Some(superblock) = superblock_of(&bytes)
             && !was_moved(path, superblock.as_ref())
@@ -162,7 +171,8 @@ impl<'a> Source<'a> {
             return Err(ExchangeError::content(path, "/", detail));
         }
         let expanded = export::temporary_beside(beside)?;
-        compress::expand(&file, path, expanded.path(), progress)?;
+        compress::expand(&file, path, expanded.path(), progress)
+            .map_err(|error| error.renamed(expanded.path(), beside))?;
         // From here on it is the expanded file that is read, but the given one that is wrong.
         let store = open_store(expanded.path()).map_err(|error| blame(path, error))?;
         Ok(Self::Store { path, store, _expanded: Some(expanded) })

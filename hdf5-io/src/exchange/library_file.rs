@@ -36,9 +36,8 @@ fn through(
     let mut handle: *mut c_void = ptr::null_mut();
     // SAFETY: the file is open, and the default property list is always there; `handle` outlives the call. The library's
     // lock is held.
-    let status = hdf5::sync::sync(|| unsafe {
-        H5Fget_vfd_handle(file.id(), H5P_DEFAULT, &raw mut handle)
-    });
+    let status =
+        hdf5::sync::sync(|| unsafe { H5Fget_vfd_handle(file.id(), H5P_DEFAULT, &raw mut handle) });
     h5check(status)?;
     let handle = handle.cast::<c_int>();
     if handle.is_null() {
