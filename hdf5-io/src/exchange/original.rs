@@ -109,7 +109,7 @@ impl<'a> Original<'a> {
                 .read_slice_1d::<OriginalEntry, _>(first..rows.min(first + BLOCK))
                 .map_err(|error| self.wrong(&object, error.to_string()))?;
             for (row, entry) in entries.iter().enumerate() {
-                self.read_entry(&format!("{object}[{}]", first + row), entry, take)?;
+                self.read_entry((&object, first + row), entry, take)?;
             }
         }
         Ok(())
@@ -117,34 +117,36 @@ impl<'a> Original<'a> {
 
     fn read_entry(
         &mut self,
-        object: &str,
+        (bucket, row): (&str, usize),
         entry: &OriginalEntry,
         take: &mut TakePair<'_>,
     ) -> Result<()> {
+        // Only errors have a use for it, and there is an entry every 0.1 us.
+        let object = || format!("{bucket}[{row}]");
         let key = E::new(entry.key_high, entry.key_low);
         let Some(mask) = ecc::decode(entry.state_mask).nibble() else {
             let detail = format!("state mask {:#04x} has two flipped bits", entry.state_mask);
-            return Err(self.wrong(object, detail));
+            return Err(self.wrong(&object(), detail));
         };
         if mask != 0 {
-            return entry
-                .slots
-                .iter()
-                .filter(|&&slot| slot != 0)
-                .try_for_each(|&slot| take(key, E::from(slot)));
+            return { entry.slots }
+                .into_iter()
+                .filter(|&slot| slot != 0)
+                .try_for_each(|slot| take(key, E::from(slot)));
         }
         match self.unnamed.remove(&(key.high, key.low)) {
             Some(datasets) => {
                 datasets.iter().try_for_each(|name| self.read_values(name, key, take))
             }
             None if self.values.is_none() => {
-                let detail = format!("is not there, and {object} says that key {key} is spilled");
+                let detail =
+                    format!("is not there, and {} says that key {key} is spilled", object());
                 Err(self.wrong("/values/sp", detail))
             }
             // Deleted: the original clears the slots and the mask, and lets the entry stand.
-            None if entry.slots == [0; 4] => Ok(()),
+            None if { entry.slots } == [0; 4] => Ok(()),
             None => Err(self.wrong(
-                object,
+                &object(),
                 format!("key {key} is spilled, and /values/sp has no dataset of it"),
             )),
         }
