@@ -91,4 +91,83 @@ mod with_library {
         run(&["check", store]).ok();
         assert!(!folder.names().iter().any(|name| name.contains("new") || name.contains(".tmp")));
     }
+
+    #[test]
+    fn what_is_no_file_is_refused_at_once() {
+        let folder = Folder::new();
+        let store = &loaded(&folder);
+        let [pipe, directory, new] = ["pipe", "directory", "new.h5"].map(|name| folder.text(name));
+        std::fs::create_dir(&directory).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        run(&["import", &pipe, &new]).fails(3, &["pipe", "not a regular file"]);
+        run(&["import", &directory, &new]).fails(3, &["directory", "not a regular file"]);
+        run(&["export", "--force", store, &directory]).fails(5, &["directory", "is a directory"]);
+        let away = run(&["export", store, &folder.text("away/new.h5")]);
+        away.fails(5, &["away/new.h5: create: No such file or directory"]);
+        assert_eq!(
+            folder.names(),
+            ["directory", "in.tsv", "pipe", "s.h5", "s.h5-wal", "s.h5.names"]
+        );
+    }
+
+    #[test]
+    fn an_export_is_not_imported_into_itself() {
+        let folder = Folder::new();
+        let store = &loaded(&folder);
+        let plain = &folder.text("plain.h5");
+        run(&["export", store, plain]).ok();
+        let before = bytes(plain);
+        let again = format!("{}/./plain.h5", folder.text(""));
+        run(&["import", plain, &again]).fails(2, &["plain.h5", "into itself"]);
+        run(&["import", store, store]).fails(2, &["s.h5", "into itself"]);
+        assert!(bytes(plain) == before && !folder.path("plain.h5-wal").exists());
+    }
+
+    /// A file system with room for a store's log and not for much more; unmounted when dropped.
+    struct SmallDisk(Folder);
+
+    impl SmallDisk {
+        /// `None` where mounting is not permitted, with the reason printed.
+        fn mount() -> Option<Self> {
+            use std::io::Write;
+            let disk = Self(Folder::new());
+            let (flags, size) = (rustix::mount::MountFlags::empty(), c"size=1536k");
+            match rustix::mount::mount("none", disk.0.path(""), "tmpfs", flags, Some(size)) {
+                Ok(()) => Some(disk),
+                Err(error) => {
+                    let mut out = std::io::stderr();
+                    writeln!(out, "skipped: no small disk, mount says {error}").unwrap();
+                    std::mem::forget(disk);
+                    None
+                }
+            }
+        }
+    }
+
+    impl Drop for SmallDisk {
+        fn drop(&mut self) {
+            rustix::mount::unmount(self.0.path(""), rustix::mount::UnmountFlags::DETACH).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_full_disk_is_told_by_the_name_of_the_destination_and_stays_empty() {
+        let folder = Folder::new();
+        let (input, store) = (folder.file("in.tsv", tsv(40_000)), folder.text("s.h5"));
+        run(&["load", "--ids", "name", &store, &input]).ok();
+        let [plain, packed] = ["plain.h5", "packed.h5"].map(|name| folder.text(name));
+        run(&["export", &store, &plain]).ok();
+        run(&["export", "--compress", "lzf", &store, &packed]).ok();
+        let Some(disk) = SmallDisk::mount() else { return };
+        let new = &disk.0.text("new.h5");
+        for line in [
+            &["export", &store, new][..],
+            &["export", "--compress", "gzip", &store, new],
+            &["import", &plain, new],
+            &["import", &packed, new],
+        ] {
+            run(line).fails(5, &[&format!("{new}: "), "No space left on device"]);
+            assert_eq!(disk.0.names(), [""; 0], "after {line:?}");
+        }
+    }
 }

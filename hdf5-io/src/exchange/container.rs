@@ -15,6 +15,7 @@ use super::Compression;
 use super::dtype;
 use super::error::{ExchangeError, Result};
 use super::image::{Identity, PARTS, Part, PartPages};
+use super::library_file;
 
 /// What the root's `encoding-type` says, as in a live file. The original project's files have no such attribute.
 pub(super) const ENCODING_TYPE: &str = "cidstore";
@@ -53,14 +54,19 @@ impl<'a> Container<'a> {
         let file = call(
             path,
             "create",
-            File::with_options()
-                // Objects of a page and more begin at pages behind the superblock. The library wants the user
-                // block no smaller than the alignment.
-                .with_fapl(|access| {
-                    access.libver_v18().alignment(PAGE_BYTES as u64, USER_BLOCK).sieve_buf_size(0)
-                })
-                .with_fcpl(|create| create.userblock(USER_BLOCK).obj_track_times(false))
-                .create(path),
+            library_file::create(
+                File::with_options()
+                    // Objects of a page and more begin at pages behind the superblock. The library wants the user
+                    // block no smaller than the alignment.
+                    .with_fapl(|access| {
+                        access
+                            .libver_v18()
+                            .alignment(PAGE_BYTES as u64, USER_BLOCK)
+                            .sieve_buf_size(0)
+                    })
+                    .with_fcpl(|create| create.userblock(USER_BLOCK).obj_track_times(false)),
+                path,
+            ),
         )?;
         let made = (|| {
             let groups = ["config", "buckets", "values", "tables"]

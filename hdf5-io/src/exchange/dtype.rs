@@ -92,14 +92,17 @@ pub(super) struct Root {
 }
 
 /// An entry of the original project's bucket datasets, as the library hands it over whatever its padding.
+///
+/// In the order and without padding as numpy lays such a type out: where the file's type is the same the library copies rows
+/// as they are. To convert them it clears a buffer of a mebibyte for each call, which takes longer than reading a bucket.
 #[derive(H5Type, Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(C)]
+#[repr(C, packed)]
 pub(super) struct OriginalEntry {
     pub(super) key_high: u64,
     pub(super) key_low: u64,
     pub(super) slots: [u64; 4],
-    pub(super) version: u32,
     pub(super) state_mask: u8,
+    pub(super) version: u32,
 }
 
 /// A value of the original's value datasets, where they are not plain 64-bit numbers.

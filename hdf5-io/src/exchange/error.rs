@@ -1,6 +1,8 @@
 //! What can go wrong between two files.
 
+use std::ffi::OsStr;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// Why an export or import came to nothing. Whatever it says, nothing was left behind and nothing was half done.
@@ -66,8 +68,59 @@ impl ExchangeError {
         move |source| Self::Hdf5 { path, action, source }
     }
 
+    /// The same of a file that goes by the name `shown`: `actual` is a temporary one that nobody finds any more. What lies
+    /// beside it, as its log, is renamed with it.
+    pub(super) fn renamed(mut self, actual: &Path, shown: &Path) -> Self {
+        use cidstore_engine::Error as Store;
+        match &mut self {
+            Self::Exists { path }
+            | Self::Hdf5 { path, .. }
+            | Self::Io { path, .. }
+            | Self::Content { path, .. }
+            | Self::Store(
+                Store::Io { path, .. }
+                | Store::NoSpace { path, .. }
+                | Store::Locked { path, .. }
+                | Store::NotFound { path }
+                | Store::NotAStore { path, .. }
+                | Store::UnsupportedVersion { path, .. }
+                | Store::Corrupt { path, .. },
+            ) => {
+                let bytes = path.as_os_str().as_encoded_bytes();
+                if let Some(rest) = bytes.strip_prefix(actual.as_os_str().as_encoded_bytes()) {
+                    let mut name = shown.as_os_str().to_owned();
+                    name.push(OsStr::from_bytes(rest));
+                    *path = name.into();
+                }
+            }
+            // The other answers of a store name no file, or come of a log that a new store cannot have.
+            Self::Store(_) => {}
+        }
+        self
+    }
+
     /// Something in a file that is not what it would have to be.
     pub(super) fn content(path: &Path, object: &str, detail: impl Into<String>) -> Self {
         Self::Content { path: path.to_owned(), object: object.to_owned(), detail: detail.into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_temporary_file_is_called_by_the_name_it_was_to_have() {
+        let (actual, shown) = (Path::new("d/.cidstore-1/store"), Path::new("d/new.h5"));
+        let io = |path: &str| {
+            let failed = ExchangeError::io(Path::new(path), "write")(io::Error::other("full"));
+            failed.renamed(actual, shown).to_string()
+        };
+        assert_eq!(io("d/.cidstore-1/store"), "d/new.h5: write: full");
+        assert_eq!(io("d/.cidstore-1/store-wal"), "d/new.h5-wal: write: full");
+        assert_eq!(io("d/source.h5"), "d/source.h5: write: full");
+        let full = cidstore_engine::Error::NoSpace { path: actual.into(), detail: "full".into() };
+        let full = ExchangeError::Store(full).renamed(actual, shown);
+        assert_eq!(full.to_string(), "d/new.h5: no space: full");
     }
 }

@@ -27,7 +27,7 @@ use super::{ExportOptions, Exported, Progress, Stage};
 ///
 /// # Errors
 /// [`ExchangeError::Exists`] if something is at `destination` and [`ExportOptions::replace`] does not allow it, or a
-/// log is beside it; else what the store, the library or the system said.
+/// log is beside it; [`ExchangeError::Io`] if a folder is there; else what the store, the library or the system said.
 pub fn export(
     store: &Store,
     destination: &Path,
@@ -37,15 +37,21 @@ pub fn export(
     if !options.replace && destination.symlink_metadata().is_ok() {
         return Err(ExchangeError::Exists { path: destination.to_owned() });
     }
+    if destination.is_dir() {
+        let source = ErrorKind::IsADirectory.into();
+        return Err(ExchangeError::io(destination, "replace")(source));
+    }
     check_no_log(destination)?;
     let snapshot = store.snapshot()?;
     let plain = temporary_beside(destination)?;
-    let (image, description) = write_store(store, &snapshot, plain.path(), options, progress)?;
+    let (image, description) = write_store(store, &snapshot, plain.path(), options, progress)
+        .map_err(|error| error.renamed(plain.path(), destination))?;
     let finished = match options.compression {
         None => plain,
         Some(compression) => {
             let compressed = temporary_beside(destination)?;
-            compress::compress(&image, &description, compressed.path(), compression, progress)?;
+            compress::compress(&image, &description, compressed.path(), compression, progress)
+                .map_err(|error| error.renamed(compressed.path(), destination))?;
             compressed
         }
     };

@@ -17,7 +17,7 @@ use super::error::{ExchangeError, Result};
 use super::image::Part;
 use super::original::Original;
 use super::read::Content;
-use super::{ImportOptions, Imported, Progress, Stage, compress, export};
+use super::{ImportOptions, Imported, Progress, Stage, compress, export, library_file};
 
 /// Imports a file as a new store at `destination`, where nothing is yet.
 ///
@@ -50,11 +50,15 @@ pub fn import(
     {
         creation = creation.hash_seed(seed);
     }
-    let store = creation.open(&temporary)?;
-    let imported = load_parts(&opened, &store, options.part_pairs, progress);
-    let closed = store.close();
-    let imported = imported?;
-    closed?;
+    let imported = (|| {
+        let store = creation.open(&temporary)?;
+        let imported = load_parts(&opened, &store, options.part_pairs, progress);
+        let closed = store.close();
+        let imported = imported?;
+        closed?;
+        Ok(imported)
+    })()
+    .map_err(|error: ExchangeError| error.renamed(&temporary, destination))?;
     let moved = TempPath::try_from_path(&temporary)
         .map_err(ExchangeError::io(destination, "rename"))?
         .persist_noclobber(destination);
@@ -137,13 +141,18 @@ enum Source<'a> {
 impl<'a> Source<'a> {
     /// Finds out what a file is, and opens it. What has to be expanded goes to a temporary file beside `beside`.
     fn open(path: &'a Path, beside: &Path, progress: &mut dyn FnMut(Progress)) -> Result<Self> {
+        // Before it is opened: a pipe would be waited for.
+        let kind = path.metadata().map_err(ExchangeError::io(path, "open"))?;
+        if !kind.is_file() {
+            return Err(ExchangeError::content(path, "/", "not a regular file"));
+        }
         let bytes = File::open(path).map_err(ExchangeError::io(path, "open"))?;
         if let Some(superblock) = superblock_of(&bytes)
             && !was_moved(path, superblock.as_ref())
         {
             return Ok(Self::Store { path, store: open_store(path)?, _expanded: None });
         }
-        let file = hdf5::File::open(path).map_err(|error| {
+        let file = library_file::open(path).map_err(|error| {
             let detail = format!("neither a CIDStore file nor one that HDF5 can read: {error}");
             ExchangeError::content(path, "/", detail)
         })?;
@@ -162,7 +171,8 @@ impl<'a> Source<'a> {
             return Err(ExchangeError::content(path, "/", detail));
         }
         let expanded = export::temporary_beside(beside)?;
-        compress::expand(&file, path, expanded.path(), progress)?;
+        compress::expand(&file, path, expanded.path(), progress)
+            .map_err(|error| error.renamed(expanded.path(), beside))?;
         // From here on it is the expanded file that is read, but the given one that is wrong.
         let store = open_store(expanded.path()).map_err(|error| blame(path, error))?;
         Ok(Self::Store { path, store, _expanded: Some(expanded) })
@@ -255,7 +265,7 @@ fn was_moved(path: &Path, superblock: Option<&Superblock>) -> bool {
     let Some(segment) = superblock.and_then(|it| it.segments(Space::Buckets).first()) else {
         return false;
     };
-    let Ok(file) = hdf5::File::open(path) else { return false };
+    let Ok(file) = library_file::open(path) else { return false };
     if text(&file, "layout").as_deref() != Some(LAYOUT) {
         return false;
     }

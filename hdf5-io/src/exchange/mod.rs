@@ -6,7 +6,7 @@
 //! what is read is checked: see [`ExchangeError`]. `docs/exchange.md` describes the files.
 //!
 //! The library never has a live store open. Reading order: `error`, `dtype` (pages as HDF5 types), `canonical` (which key lies
-//! where), `image` (tables and superblocks), `container` (the HDF5 objects), `threads`, `pages`, `compress`, `export`, `original`, `read`, `import`.
+//! where), `image` (tables and superblocks), `library_file`, `container` (the HDF5 objects), `threads`, `pages`, `compress`, `export`, `original`, `read`, `import`.
 //!
 //! ```
 //! use cidstore_engine::Store;
@@ -31,6 +31,7 @@ mod error;
 mod export;
 mod image;
 mod import;
+mod library_file;
 mod original;
 mod pages;
 mod read;

@@ -17,7 +17,7 @@ use cidstore_core::layout::table::Space;
 use cidstore_core::layout::value::SMALL_SET_MAX;
 use cidstore_core::protocol::bucket_seal;
 use cidstore_engine::Snapshot;
-use zerocopy::IntoBytes;
+use zerocopy::{FromZeros, IntoBytes};
 
 use super::canonical::bucket::{self, Place};
 use super::canonical::lines::{LineFault, Lines};
@@ -145,12 +145,32 @@ impl<'a> Iterator for Blocks<'a> {
     }
 }
 
+/// Where the checksums of a block's pages go.
+struct Seals<'a> {
+    first_page: u32,
+    checksums: &'a mut [u32],
+}
+
+impl Seals<'_> {
+    /// Seals the page at this place of the block.
+    fn seal(&mut self, at: usize, page: &mut BucketPage) {
+        bucket_seal::seal(page);
+        let bytes: &PageBytes = zerocopy::transmute_ref!(page);
+        // A block has as many places as planned pages, which its builder counted.
+        if let Some(place) = self.checksums.get_mut(at) {
+            *place = page_checksum(Space::Buckets, self.first_page + at as u32, bytes);
+        }
+    }
+}
+
 /// A thread's own memory.
 struct Worker<'a> {
     pages: Pages<'a>,
     lines: Lines,
+    /// Pages of the block, in `built[..built_count]`; those behind are to be filled anew.
     built: Vec<BucketPage>,
-    /// Which entries of `built` have their values in a set: page and position.
+    built_count: usize,
+    /// Which entries of `built` have their values in a set: page and position. Such pages are sealed last.
     spilled: Vec<(usize, usize)>,
     value_pages: ValuePages,
     keys: u64,
@@ -162,6 +182,7 @@ impl<'a> Worker<'a> {
             pages,
             lines: Lines::default(),
             built: Vec::new(),
+            built_count: 0,
             spilled: Vec::new(),
             value_pages: ValuePages::default(),
             keys: 0,
@@ -171,40 +192,54 @@ impl<'a> Worker<'a> {
     /// Lays the pages of a block out, with those of its value sets, and writes them. False if another thread gave up,
     /// and will say why.
     fn run(&mut self, block: Block<'_>, sets: &Turns<SetBuilder>) -> Result<bool> {
-        self.built.clear();
+        self.built_count = 0;
         self.spilled.clear();
-        let mut overflow = block.first_overflow;
-        let ahead = block.buckets.iter().skip(1).map(Some).chain([None]);
-        for (planned, next) in block.buckets.iter().zip(ahead) {
-            // In directory order the pages of a store lie far from each other: the memory of one takes as long to come
-            // as the work on another.
-            if let Some(next) = next {
-                self.pages.snapshot.prefetch_bucket(next.stretch().0);
-            }
-            self.build(planned, overflow)?;
+        let Block { buckets, first_page, first_overflow: mut overflow, checksums, number } = block;
+        let mut seals = Seals { first_page, checksums };
+        let ahead = buckets.iter().skip(1).map(Some).chain([None]);
+        for (planned, next) in buckets.iter().zip(ahead) {
+            self.build(planned, next, overflow, &mut seals)?;
             overflow += planned.pages - 1;
         }
         // If there are sets anywhere, everyone waits for those before: they are numbered on from there.
         if self.pages.plan.value_pages > 1 {
-            let Some(mut turn) = sets.wait(block.number) else { return Ok(false) };
+            let Some(mut turn) = sets.wait(number) else { return Ok(false) };
             self.copy_sets(&mut turn)?;
         }
         self.value_pages.write(self.pages.image)?;
-        for ((page, number), checksum) in
-            self.built.iter_mut().zip(block.first_page..).zip(block.checksums)
-        {
-            bucket_seal::seal(page);
-            let bytes: &PageBytes = zerocopy::transmute_ref!(page);
-            *checksum = page_checksum(Space::Buckets, number, bytes);
+        for of_page in self.spilled.chunk_by(|a, b| a.0 == b.0) {
+            let page = of_page.first().and_then(|&(at, _)| Some((at, self.built.get_mut(at)?)));
+            page.into_iter().for_each(|(at, page)| seals.seal(at, page));
         }
-        self.pages.image.write(Part::Buckets, block.first_page.into(), self.built.as_bytes())?;
+        let built = self.built.get(..self.built_count).unwrap_or_default();
+        self.pages.image.write(Part::Buckets, first_page.into(), built.as_bytes())?;
         Ok(true)
     }
 
     /// Lays the pages of a bucket out; the second of its chain has this overflow number.
-    fn build(&mut self, planned: &PlannedBucket, mut overflow: u32) -> Result<()> {
+    ///
+    /// Brings the page of the next bucket near meanwhile: in directory order the pages of a store lie far from each other,
+    /// and the memory of one takes as long to come as the work on another.
+    fn build(
+        &mut self,
+        planned: &PlannedBucket,
+        next: Option<&PlannedBucket>,
+        mut overflow: u32,
+        seals: &mut Seals<'_>,
+    ) -> Result<()> {
+        let snapshot = self.pages.snapshot;
+        let bring = |quarter| {
+            if let Some(next) = next {
+                snapshot.prefetch_bucket(next.stretch().0, quarter);
+            }
+        };
+        bring(0);
         self.read(planned)?;
-        let lines = &self.lines;
+        bring(1);
+        let settled = self.lines.settle();
+        self.keys += settled.map_err(|fault| self.pages.contradiction(&fault.to_string()))?;
+        bring(2);
+        let Self { lines, built, built_count, spilled, .. } = self;
         let mut first = 0;
         let pages = divide(&lines.entries);
         if pages.len() != planned.pages as usize {
@@ -219,19 +254,26 @@ impl<'a> Worker<'a> {
             };
             overflow += u32::from(more);
             let entries = first..first + count;
-            let built = self.built.len();
-            self.spilled.extend(spilled(&lines.entries[entries.clone()]).map(|at| (built, at)));
-            self.built.push(bucket::build(
-                place,
-                &lines.tags[entries.clone()],
-                &lines.entries[entries],
-            ));
+            if *built_count == built.len() {
+                built.push(BucketPage::new_zeroed());
+            }
+            let (at, page) = (*built_count, &mut built[*built_count]);
+            let (tags, entries) = (&lines.tags[entries.clone()], &lines.entries[entries]);
+            bucket::fill(page, place, tags, entries);
+            let spilled_before = spilled.len();
+            spilled.extend(spilled_positions(entries).map(|position| (at, position)));
+            if spilled.len() == spilled_before {
+                // Now, while the page is in the nearest cache.
+                seals.seal(at, page);
+            }
+            *built_count += 1;
             first += count;
         }
+        bring(3);
         Ok(())
     }
 
-    /// Reads the entries of a bucket of the plan.
+    /// Reads the entries of a bucket of the plan: `lines` has them then, as they lay.
     fn read(&mut self, planned: &PlannedBucket) -> Result<()> {
         let Self { lines, pages: Pages { snapshot, seed, .. }, .. } = self;
         lines.clear();
@@ -247,8 +289,6 @@ impl<'a> Worker<'a> {
                     })
                 })?;
         }
-        let settled = lines.settle();
-        self.keys += settled.map_err(|fault| self.pages.contradiction(&fault.to_string()))?;
         Ok(())
     }
 
@@ -313,7 +353,7 @@ fn divide(entries: &[HashEntry]) -> Vec<usize> {
 }
 
 /// Positions of the entries whose values are in a set.
-fn spilled(entries: &[HashEntry]) -> impl Iterator<Item = usize> {
+fn spilled_positions(entries: &[HashEntry]) -> impl Iterator<Item = usize> {
     const FLAGS: u8 = ecc::encode(EntryFlags::LIVE | EntryFlags::SPILLED);
     entries.iter().enumerate().filter(|(_, entry)| entry.flags == FLAGS).map(|(at, _)| at)
 }

@@ -11,6 +11,7 @@
 )]
 
 mod broken;
+mod children;
 mod original;
 mod python;
 mod round_trip;

@@ -93,6 +93,33 @@ fn it_is_imported_as_its_own_reader_saw_it() {
     assert_store(&store_at(&scratch.data()), &expected());
 }
 
+/// The same fields in another order, with padding: the library brings them into ours.
+#[derive(H5Type, Clone, Copy)]
+#[repr(C)]
+struct Padded {
+    version: u32,
+    state_mask: u8,
+    slots: [u64; 4],
+    key_low: u64,
+    key_high: u64,
+}
+
+#[test]
+fn entries_of_another_layout_are_read_by_their_names() {
+    let scratch = Scratch::new();
+    let file = write(scratch.path(), |file| {
+        let rows = file.dataset("/buckets/bucket_1").unwrap().read_raw::<Entry>().unwrap();
+        let padded = |entry: &Entry| {
+            let Entry { key_high, key_low, slots, state_mask, version } = *entry;
+            Padded { version, state_mask, slots, key_low, key_high }
+        };
+        let rows: Vec<Padded> = rows.iter().map(padded).collect();
+        replace(file, "/buckets/bucket_1", &rows);
+    });
+    import(&file, &scratch.data()).unwrap();
+    assert_store(&store_at(&scratch.data()), &expected());
+}
+
 /// What is said about a spoiled file; nothing may come of it.
 fn refused(edit: impl Fn(&File)) -> String {
     let scratch = Scratch::new();

@@ -18,12 +18,11 @@ pub(crate) struct Place {
     pub(crate) overflow: u32,
 }
 
-/// A page of these entries, which are canonical and in order, with their tags. Entry checksums are left as they are:
-/// see `bucket_seal`.
+/// Makes `page`, whatever it was, one of these entries, which are canonical and in order, with their tags. Entry checksums
+/// are left as they are: see `bucket_seal`.
 ///
 /// The caller counted the entries; those beyond a page's positions would be left out.
-pub(crate) fn build(place: Place, tags: &[u8], entries: &[HashEntry]) -> BucketPage {
-    let mut page = BucketPage::new_zeroed();
+pub(crate) fn fill(page: &mut BucketPage, place: Place, tags: &[u8], entries: &[HashEntry]) {
     let count = entries.len().min(ENTRIES_PER_BUCKET);
     page.header = BucketHeader {
         kind: PageKind::Bucket as u16,
@@ -36,20 +35,26 @@ pub(crate) fn build(place: Place, tags: &[u8], entries: &[HashEntry]) -> BucketP
         unsorted: (1 << count) - 1,
         ..BucketHeader::new_zeroed()
     };
-    page.tags[..count].copy_from_slice(&tags[..count]);
-    page.entries[..count].copy_from_slice(&entries[..count]);
-    page
+    let (used, spare) = page.tags.split_at_mut(count);
+    used.copy_from_slice(&tags[..count]);
+    spare.fill(0);
+    page.tags_spare.fill(0);
+    let (used, spare) = page.entries.split_at_mut(count);
+    used.copy_from_slice(&entries[..count]);
+    spare.zero();
 }
 
 #[cfg(test)]
 mod tests {
     use cidstore_core::E;
     use cidstore_core::hash::HashSeed;
+    use cidstore_core::layout::PAGE_BYTES;
     use cidstore_core::layout::entry::SpillPointer;
     use cidstore_core::protocol::bucket_build::{self, Header, Item};
     use cidstore_core::protocol::bucket_seal;
     use cidstore_core::protocol::content::{Content, InlineValues};
     use cidstore_core::protocol::word::Page;
+    use zerocopy::FromBytes;
 
     use super::super::lines::Lines;
     use super::*;
@@ -79,7 +84,9 @@ mod tests {
         assert_eq!(lines.settle(), Ok(21));
 
         let place = Place { prefix: 0, local_depth: 0, overflow: 0 };
-        let mut page = build(place, &lines.tags, &lines.entries);
+        // A page is filled over another one, of which nothing may shine through.
+        let mut page = BucketPage::read_from_bytes(&[0xff; PAGE_BYTES]).unwrap();
+        fill(&mut page, place, &lines.tags, &lines.entries);
         bucket_seal::seal(&mut page);
         bucket_seal::check_sealed(&page, seed).unwrap();
         assert_eq!(usize::from(page.header.entry_count), 20 + 10 + 1);

@@ -28,6 +28,11 @@ pub(crate) fn run(args: &ImportArgs, output: &mut Output) -> Outcome {
             let message = format!("{}: exists, and has a seed of its own", destination.display());
             return Err(Failure::Usage(message));
         }
+        // Before it is opened: that would make an export a store in use, and its HDF5 objects go stale.
+        if is_same_file(&args.file, destination) {
+            let message = format!("{}: can't be imported into itself", destination.display());
+            return Err(Failure::Usage(message));
+        }
         let store = crate::access::open_to_change(&args.store)?;
         let imported = exchange::import_into(&args.file, &store, destination, &mut show);
         let closed = store.close();
@@ -62,4 +67,13 @@ pub(crate) fn run(args: &ImportArgs, output: &mut Output) -> Outcome {
             rate(imported.pairs, time)
         ),
     )
+}
+
+/// True if both names lead to one file.
+#[cfg(feature = "libhdf5")]
+fn is_same_file(one: &std::path::Path, other: &std::path::Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let id = |path: &std::path::Path| path.metadata().map(|found| (found.dev(), found.ino()));
+    // What can't be looked at is told when it is opened.
+    matches!((id(one), id(other)), (Ok(one), Ok(other)) if one == other)
 }
