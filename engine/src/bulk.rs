@@ -13,10 +13,13 @@ use cidstore_core::E;
 use crate::bulk_pages;
 use crate::error::{Error, Result};
 use crate::handle::Store;
+use crate::store::commit::PanicGuard;
 use crate::transaction;
 
 /// Parts into which pairs are divided by hash; each is sorted by itself.
 const PART_BITS: u32 = 8;
+/// Why the store is not to be trusted any more.
+const LOAD_PANICKED: &str = "a panic in the middle of a bulk load";
 
 /// What a bulk load did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -195,6 +198,10 @@ impl BulkLoader<'_> {
     ///
     /// [`Error::NoSpace`] if the disk is full: nothing was loaded. Any other failure half way makes the store
     /// [`Error::Failed`]; opened again it is as it was before the load. Else see [`Store`].
+    ///
+    /// # Panics
+    ///
+    /// If `progress` does. That is a failure half way, too.
     pub fn finish(self, mut progress: impl FnMut(BulkProgress)) -> Result<BulkLoaded> {
         let engine = self.store.engine();
         transaction::check_not_nested(engine)?;
@@ -207,6 +214,8 @@ impl BulkLoader<'_> {
         engine.check_writable()?;
         // What `progress` asks of this store must not wait for the lock that is held here.
         let _inside = transaction::Inside::enter(engine, &state);
+        // Not logged, so it cannot be undone: what is half there must never reach the file.
+        let _guard = PanicGuard::new(engine, LOAD_PANICKED);
         let lsn = engine.number_of_load(&mut state)?;
         let counters = &engine.shared.counters;
         let before = counters.values.load(Ordering::Relaxed);

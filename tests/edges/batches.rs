@@ -270,6 +270,53 @@ fn a_bulk_load_whose_iterator_panics_publishes_nothing() {
     assert_store(&store, &[(1, 1), (2, 2)].into_iter().collect());
 }
 
+/// The load is not in the log: half of it must not come to the file by a later checkpoint.
+#[test]
+fn a_bulk_load_whose_progress_panics_is_undone_by_the_next_open() {
+    for (before, pairs, moves) in [(0, 1000, 1), (0, 1_100_000, 3), (500, 20_000, 1), (500, 20_000, 2)] {
+        let (scratch, store) = empty();
+        let model: Model = (0..before).map(|key| (key.into(), key.into())).collect();
+        (0..before).for_each(|key| assert!(store.insert(key, key).unwrap()));
+        let mut loader = store.bulk_loader();
+        (0..pairs).for_each(|index: u64| loader.push(E::new(9, index), index).unwrap());
+        let mut moved = 0;
+        let finished = catch_unwind(AssertUnwindSafe(|| {
+            loader.finish(|_| {
+                moved += 1;
+                if moved == moves {
+                    resume_unwind(Box::new("planned"));
+                }
+            })
+        }));
+        assert_eq!(finished.unwrap_err().downcast_ref(), Some(&"planned"), "the panic goes on");
+        let refused = store.insert(1, 1).unwrap_err();
+        assert!(matches!(refused, Error::Failed { .. }), "{refused}");
+        let store = reopened(&scratch, &store);
+        assert_store(&store, &model);
+        assert_eq!(store.bulk_load([(E::from(7_000), E::from(2))]).unwrap().new_pairs, 1);
+    }
+}
+
+/// A destructor that writes, run because of somebody's panic, is no half-done write.
+#[test]
+fn a_write_while_a_panic_unwinds_fails_nothing() {
+    struct WritesAtTheEnd(Store);
+    impl Drop for WritesAtTheEnd {
+        fn drop(&mut self) {
+            self.0.insert(1, 2).unwrap();
+            self.0.bulk_load([(E::from(3), E::from(4))]).unwrap();
+        }
+    }
+    let (_scratch, store) = empty();
+    let outcome = catch_unwind(AssertUnwindSafe(|| {
+        let _writes = WritesAtTheEnd(store.clone());
+        resume_unwind(Box::new("planned"));
+    }));
+    outcome.unwrap_err();
+    store.insert(5, 6).unwrap();
+    assert_store(&store, &[(1, 2), (3, 4), (5, 6)].into_iter().collect());
+}
+
 #[test]
 fn a_bulk_load_whose_iterator_uses_the_store_does_not_hang() {
     let (_scratch, store) = empty();

@@ -87,13 +87,24 @@ impl From<Error> for NotYet {
 }
 
 /// Marks the store as failed if a panic passes while pages may be half changed.
-struct PanicGuard<'a>(&'a Engine);
+pub(crate) struct PanicGuard<'a> {
+    engine: &'a Engine,
+    cause: &'static str,
+    /// The write comes from a destructor that runs because of a panic elsewhere, which is not this write's.
+    is_during_another: bool,
+}
+
+impl<'a> PanicGuard<'a> {
+    pub(crate) fn new(engine: &'a Engine, cause: &'static str) -> Self {
+        Self { engine, cause, is_during_another: std::thread::panicking() }
+    }
+}
 
 impl Drop for PanicGuard<'_> {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            let cause = LEADER_PANICKED.into();
-            self.0.shared.mark_failed(&Error::OutcomeUnknown { cause });
+        if std::thread::panicking() && !self.is_during_another {
+            let cause = self.cause.into();
+            self.engine.shared.mark_failed(&Error::OutcomeUnknown { cause });
         }
     }
 }
@@ -371,7 +382,7 @@ impl Engine {
         part: &[(&Write, Durability)],
         mut answer: impl FnMut(usize, Result<Outcome>),
     ) {
-        let _guard = PanicGuard(self);
+        let _guard = PanicGuard::new(self, LEADER_PANICKED);
         let lsns = match self.log(state, part) {
             Ok(lsns) => lsns,
             Err(error) => {
