@@ -56,6 +56,8 @@ struct Inner {
     queue: Option<Queue>,
     /// Runs the consumer, unless the caller does.
     thread: Mutex<Option<JoinHandle<()>>>,
+    /// Who has that thread: a fork of it has not.
+    process: u32,
 }
 
 impl Drop for Inner {
@@ -64,6 +66,10 @@ impl Drop for Inner {
         self.queue = None;
         let thread = self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take();
         let Some(thread) = thread else { return };
+        if self.process != std::process::id() {
+            // Neither to be waited for nor to be let go.
+            return std::mem::forget(thread);
+        }
         // The consumer itself drops the last handle if that lay in a task which it woke.
         if thread.thread().id() != std::thread::current().id() && thread.join().is_err() {
             tracing::error!("the consumer of the writes has panicked");
@@ -122,6 +128,8 @@ impl CidStore {
     ///
     /// [`Error::Closed`] if it is closed already; what the last checkpoint met otherwise. The store is closed either way.
     pub async fn close(&self) -> Result<()> {
+        // A fork has no consumer that could answer.
+        self.store.pin().map(drop)?;
         self.queue()?.close().await
     }
 
@@ -224,7 +232,8 @@ impl CidStoreOptions {
     }
 
     fn handle(&self, store: Store, queue: Queue, thread: Option<JoinHandle<()>>) -> CidStore {
-        let inner = Inner { queue: Some(queue), thread: Mutex::new(thread) };
+        let (thread, process) = (Mutex::new(thread), std::process::id());
+        let inner = Inner { queue: Some(queue), thread, process };
         CidStore { inner: Arc::new(inner), store, reads: self.reads }
     }
 }

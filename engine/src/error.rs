@@ -131,6 +131,13 @@ pub enum Error {
     /// The store was closed.
     #[error("the store is closed")]
     Closed,
+    /// This process is a fork of the one that opened the store. Nothing of the store may be used here but
+    /// dropped, which changes nothing.
+    #[error("{}: belongs to the process that opened it, of which this one is a fork", path.display())]
+    Forked {
+        /// The data file.
+        path: PathBuf,
+    },
     /// An earlier write or sync failed: what is on disk is unknown until the store is opened again.
     #[error("the store has failed ({cause}); open it again to go on from what is on disk")]
     Failed {

@@ -54,7 +54,8 @@ pub struct Written {
 /// answer [`Error::Corrupt`] for damaged pages, and writes answer [`Error::ReadOnly`] on a read-only store,
 /// [`Error::NoSpace`] if the disk or `max_bytes` is full (the store stays healthy), [`Error::Nested`]
 /// from within [`write`](Self::write), and [`Error::Failed`] or [`Error::OutcomeUnknown`] once a write or sync
-/// has failed.
+/// has failed. In a fork of the process that opened the store all that can fail answers [`Error::Forked`], and dropping
+/// the store there changes nothing; a program that forks opens its stores afterwards.
 #[derive(Clone)]
 pub struct Store {
     handle: Arc<Handle>,

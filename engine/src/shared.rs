@@ -12,7 +12,7 @@ use cidstore_core::layout::{PAGE_BYTES, PAGE_WORDS};
 use cidstore_core::protocol::lookup::View;
 
 use crate::error::{Error, Result};
-use crate::io::DiskFile;
+use crate::io::{self, DiskFile};
 use crate::metrics::{Events, ReadCounts};
 use crate::space::is_pool;
 use crate::space::layout::Regions;
@@ -56,6 +56,8 @@ pub(crate) struct Shared {
     /// Who waits for a write to be visible.
     pub(crate) applied_waiters: Waiters,
     state: AtomicU8,
+    /// [`forks`](io::forks) in the process that opened the store.
+    forks: u32,
     failure: OnceLock<String>,
 }
 
@@ -97,6 +99,7 @@ impl Shared {
             durable_waiters: Waiters::default(),
             applied_waiters: Waiters::default(),
             state: AtomicU8::new(OPEN),
+            forks: io::forks(),
             failure: OnceLock::new(),
         }
     }
@@ -107,11 +110,27 @@ impl Shared {
         LiveView { shared: self }
     }
 
-    /// `Closed` after [`mark_closed`](Self::mark_closed).
+    /// `Closed` after [`mark_closed`](Self::mark_closed), `Forked` in a child of the process that opened the store.
     #[inline]
     pub(crate) fn check_open(&self) -> Result<()> {
         // Relaxed: closing races with a read either way; memory stays mapped until the last owner goes.
-        if self.state.load(Ordering::Relaxed) == OPEN { Ok(()) } else { Err(Error::Closed) }
+        if self.state.load(Ordering::Relaxed) == OPEN && !self.is_inherited() {
+            Ok(())
+        } else {
+            Err(self.why_not_open())
+        }
+    }
+
+    #[cold]
+    fn why_not_open(&self) -> Error {
+        if self.is_inherited() { Error::Forked { path: self.path.clone() } } else { Error::Closed }
+    }
+
+    /// True in a fork of the process that opened the store: its locks and files are the parent's, its threads are not
+    /// there, and its memory is a copy that the parent's checkpoints make wrong.
+    #[inline]
+    pub(crate) fn is_inherited(&self) -> bool {
+        self.forks != io::forks()
     }
 
     /// Counts a read, if reads are counted.

@@ -273,7 +273,9 @@ fn a_bulk_load_whose_iterator_panics_publishes_nothing() {
 /// The load is not in the log: half of it must not come to the file by a later checkpoint.
 #[test]
 fn a_bulk_load_whose_progress_panics_is_undone_by_the_next_open() {
-    for (before, pairs, moves) in [(0, 1000, 1), (0, 1_100_000, 3), (500, 20_000, 1), (500, 20_000, 2)] {
+    for (before, pairs, moves) in
+        [(0, 1000, 1), (0, 1_100_000, 3), (500, 20_000, 1), (500, 20_000, 2)]
+    {
         let (scratch, store) = empty();
         let model: Model = (0..before).map(|key| (key.into(), key.into())).collect();
         (0..before).for_each(|key| assert!(store.insert(key, key).unwrap()));

@@ -31,6 +31,10 @@ mod sys;
 #[cfg(test)]
 mod tests;
 
+#[cfg(test)]
+pub(crate) use sys::in_fork;
+pub(crate) use sys::{forks, watch_forks};
+
 #[cfg(any(test, feature = "testing"))]
 pub use crash::{Choice, CrashImage, CrashModel};
 #[cfg(any(test, feature = "testing"))]

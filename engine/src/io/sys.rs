@@ -9,7 +9,8 @@ use std::ffi::CStr;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
-use std::sync::atomic::AtomicU64;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use memmap2::MmapRaw;
 
@@ -97,6 +98,50 @@ pub(super) fn random(bytes: &mut [u8]) -> io::Result<usize> {
     // SAFETY: pointer and length are those of one exclusively borrowed slice, which the call only writes.
     let filled = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
     usize::try_from(filled).map_err(|_| io::Error::last_os_error())
+}
+
+/// Forks between this process and the one that first called [`watch_forks`].
+static FORKS: AtomicU32 = AtomicU32::new(0);
+
+/// Runs in the child of a fork, where nothing may be called that takes a lock.
+extern "C" fn count_fork() {
+    FORKS.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Which process this is, as far as forks go: a child tells another number than its parent. Counts from the first
+/// [`watch_forks`] on.
+#[inline]
+pub(crate) fn forks() -> u32 {
+    // Relaxed: a child has one thread when it changes.
+    FORKS.load(Ordering::Relaxed)
+}
+
+/// Lets [`forks`] count.
+pub(crate) fn watch_forks() -> io::Result<()> {
+    static WATCHED: OnceLock<libc::c_int> = OnceLock::new();
+    let answer = WATCHED.get_or_init(|| {
+        // SAFETY: the handler is a function of this program, which does one atomic addition.
+        unsafe { libc::pthread_atfork(None, None, Some(count_fork)) }
+    });
+    if *answer == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(*answer)) }
+}
+
+/// Runs `child` in a fork of this process; true if it answered true there.
+#[cfg(test)]
+pub(crate) fn in_fork(child: impl FnOnce() -> bool) -> io::Result<bool> {
+    // SAFETY: the child runs on a copy of this thread alone. What it may not do is wait for a lock that another
+    // thread had; the allocator's is looked after by the C library.
+    let process = unsafe { libc::fork() };
+    check(process)?;
+    if process == 0 {
+        let good = std::panic::catch_unwind(std::panic::AssertUnwindSafe(child)).unwrap_or(false);
+        // SAFETY: ends the child at once; nothing of the parent's is flushed or dropped twice.
+        unsafe { libc::_exit(i32::from(!good)) };
+    }
+    let mut status = 0;
+    // SAFETY: the child is ours and was not waited for; the call writes one number, which lives until it returns.
+    check(unsafe { libc::waitpid(process, &raw mut status, 0) })?;
+    Ok(status == 0)
 }
 
 /// `count` words of the map from byte `offset` on.

@@ -112,6 +112,13 @@ impl Background {
             }
         }
     }
+
+    /// In a fork, where there are no such threads: neither to be waited for nor to be let go.
+    pub(crate) fn forget(&self) {
+        if let Ok(mut threads) = self.threads.try_lock() {
+            std::mem::forget(std::mem::take(&mut *threads));
+        }
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -21,10 +21,15 @@ const COLLECT_ROUNDS: usize = 1000;
 impl Engine {
     /// Refuses everything from now on, brings the store to a clean end and gives its locks back.
     ///
-    /// Does nothing if it was closed before.
+    /// Does nothing if it was closed before, or in a fork.
     pub(crate) fn close(&self) -> Result<()> {
         let span = tracing::info_span!("close", path = %self.shared.path.display());
         let _entered = span.enter();
+        if self.shared.is_inherited() {
+            // Files, locks and threads are those of the process that opened the store.
+            self.background.forget();
+            return Ok(());
+        }
         self.background.stop();
         let mut checkpointer = self.checkpointer();
         {

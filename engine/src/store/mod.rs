@@ -14,6 +14,8 @@ pub(crate) mod create;
 pub(crate) mod engine;
 mod evidence;
 pub(crate) mod feeds;
+#[cfg(test)]
+mod fork_tests;
 mod gathering;
 mod group;
 pub(crate) mod open;

@@ -44,6 +44,8 @@ use crate::writer::pages::{Pages, SuperblockGenerations};
 pub(crate) fn open(disk: &Arc<dyn Disk>, path: &Path, settings: Settings) -> Result<Arc<Engine>> {
     let span = tracing::info_span!("open", path = %path.display());
     let _entered = span.enter();
+    let watched = crate::io::watch_forks();
+    watched.map_err(|source| Error::Io { path: path.into(), action: "open", source })?;
     if disk.kind(path)? == PathKind::Missing {
         if !settings.create {
             return Err(Error::NotFound { path: path.into() });
