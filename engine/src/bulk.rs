@@ -122,8 +122,12 @@ fn sort(pairs: &mut [Pair]) {
     }
 }
 
-/// Takes pairs in, then loads them all at once. Nothing is visible or durable before [`finish`](Self::finish); dropping
+/// Takes pairs in, then loads them all at once. Nothing happens to the store before [`finish`](Self::finish); dropping
 /// the loader forgets them. Takes 40 bytes of memory a pair.
+///
+/// *Who sees what.* A [snapshot](Store::snapshot), and what is there after a crash, has the load as a whole or not at all.
+/// Plain reads may see a part of it: of a load into an empty store in its last moment only, of one into a store that has
+/// pairs while `finish` runs.
 pub struct BulkLoader<'a> {
     store: &'a Store,
     parts: Parts,
@@ -137,6 +141,7 @@ impl Store {
     }
 
     /// Loads all pairs of an iterator at once, many times faster than inserting them. Durable when it returns.
+    /// Plain reads may see a part of it before: see [`BulkLoader`].
     ///
     /// If the iterator panics, nothing was loaded.
     ///

@@ -89,7 +89,7 @@ pub(super) const UPKEEP: &[Family] = &[
     row(
         "cidstore_scrub_repairs",
         None,
-        "Damaged pages, table nodes and superblocks that a scrub has repaired",
+        "Damaged pages, table nodes and superblocks that a scrub, or table nodes that opening, has repaired",
         &[("", Counter(|m| m.stats.maintenance.repairs))],
     ),
     row(

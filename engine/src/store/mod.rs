@@ -3,7 +3,7 @@
 //! In reading order: [`turns`] says which thread leads, [`engine`] holds the parts, [`commit`] lets many threads write
 //! through one leader, who waits in `gathering` for others, `group` takes what others have gathered, [`feeds`] knows who reads the log, [`checkpointing`] runs
 //! checkpoints beside them, [`background`] is the store's own threads, [`open`]
-//! creates, opens and recovers, [`scrubbing`] finds damaged pages, `evidence` judges what they were and `repairing` puts them
+//! creates, opens and recovers, `mending` reads tables that are damaged, [`scrubbing`] finds damaged pages, `evidence` judges what they were and `repairing` puts them
 //! right, [`tidying`] has the pieces of maintenance, [`upkeep`] takes them bit by bit.
 
 pub(crate) mod background;
@@ -18,6 +18,9 @@ pub(crate) mod feeds;
 mod fork_tests;
 mod gathering;
 mod group;
+mod mending;
+#[cfg(test)]
+mod mending_tests;
 pub(crate) mod open;
 mod repairing;
 #[cfg(test)]

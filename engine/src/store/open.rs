@@ -18,6 +18,7 @@ use super::create::temporary_name;
 use super::engine::{Engine, WriterState};
 use super::feeds::Feeds;
 use super::gathering::Gathering;
+use super::mending::Mender;
 use super::tuned::Tuned;
 use super::turns::Turns;
 use crate::checkpoint::Checkpointer;
@@ -211,8 +212,9 @@ fn load_shadows(
     superblock: &Superblock,
     files: &FileLayout,
 ) -> Result<[ShadowTable; 3]> {
-    let load = |kind: TableKind| {
-        load_shadow(shared, superblock, files, kind).map_err(|fault| match fault {
+    let mut mender = Mender::new(shared, superblock, files);
+    let mut load = |kind: TableKind| {
+        mender.load(kind).map_err(|fault| match fault {
             LoadFault::Read(error) => error,
             LoadFault::Damaged { page, detail } => Error::Corrupt {
                 path: shared.path.clone(),
@@ -221,22 +223,9 @@ fn load_shadows(
             },
         })
     };
-    Ok([load(TableKind::Directory)?, load(TableKind::Overflow)?, load(TableKind::Values)?])
-}
-
-fn load_shadow(
-    shared: &Shared,
-    superblock: &Superblock,
-    files: &FileLayout,
-    kind: TableKind,
-) -> std::result::Result<ShadowTable, LoadFault> {
-    ShadowTable::load(superblock.root(kind), |page, out| {
-        let place = files.place_of(Space::Tables, page);
-        let Some((offset, _)) = place.filter(|_| page != 0) else {
-            return Err(LoadFault::Damaged { page, detail: "no such page in the file".into() });
-        };
-        shared.file.read_at(offset, out).map_err(LoadFault::Read)
-    })
+    // The overflow table first: the pages that it names are none of the directory's.
+    let overflow = load(TableKind::Overflow)?;
+    Ok([load(TableKind::Directory)?, overflow, load(TableKind::Values)?])
 }
 
 /// Fills the live tables, and marks what they reach as taken.
@@ -312,7 +301,7 @@ fn keep_older(
     let mut kept = Kept::default();
     let Some(older) = older.filter(|older| older.roots != newest.roots) else { return kept };
     for kind in TableKind::ALL {
-        let Ok(shadow) = load_shadow(shared, older, files, kind) else { continue };
+        let Ok(shadow) = Mender::new(shared, older, files).load(kind) else { continue };
         let space = kind.space();
         for page in shadow.slots().iter().map(|slot| slot.page).filter(|&page| page != 0) {
             if files.pages_mut(space).take(page) {

@@ -42,6 +42,19 @@ pub(crate) enum LoadFault {
     Damaged { page: u32, detail: String },
 }
 
+/// A node that is not what its parent says.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DamagedNode {
+    /// Where it lies, and its checksum.
+    pub(crate) at: TableSlot,
+    /// 0 for a leaf.
+    pub(crate) level: usize,
+    /// Its number within its level.
+    pub(crate) node: u32,
+    /// Slots that it has; those behind are zero.
+    pub(crate) slot_count: usize,
+}
+
 impl ShadowTable {
     /// Slots of the table.
     pub(crate) fn len(&self) -> u32 {
@@ -226,9 +239,13 @@ impl ShadowTable {
     }
 
     /// Reads a tree from the file, checking each node against its parent.
+    ///
+    /// A node that differs is handed to `mend`. What that makes of it is taken if it fits the checksum, and
+    /// the next [`write`](Self::write) writes it again.
     pub(crate) fn load(
         root: &TableRoot,
         mut read: impl FnMut(u32, &mut [u8]) -> std::result::Result<(), LoadFault>,
+        mut mend: impl FnMut(DamagedNode, &mut TablePage),
     ) -> std::result::Result<Self, LoadFault> {
         let damaged = |page, detail: String| LoadFault::Damaged { page, detail };
         let slot_count = usize::try_from(root.slot_count).unwrap_or(usize::MAX);
@@ -247,29 +264,38 @@ impl ShadowTable {
             return Err(damaged(root.slot.page, detail));
         }
         let mut levels: Vec<Vec<TableSlot>> = Vec::new();
+        let mut dirty_leaves = BTreeSet::new();
         let mut current = vec![root.slot];
         for level in (0..counts.len()).rev() {
             let below = if level == 0 { slot_count } else { counts[level - 1] };
             let mut slots = Vec::with_capacity(below);
-            for node in &current {
+            for (number, node) in current.iter().enumerate() {
                 let mut page = TablePage::EMPTY;
                 read(node.page, page.as_mut_bytes())?;
-                let found =
-                    page_checksum(Space::Tables, node.page, zerocopy::transmute_ref!(&page));
-                if found != node.checksum {
-                    let expected = node.checksum;
-                    let detail =
-                        format!("checksum {found:#010x}, its parent says {expected:#010x}");
-                    return Err(damaged(node.page, detail));
-                }
                 let take = (below - slots.len()).min(SLOTS_PER_TABLE_PAGE);
+                let sum = |page: &TablePage| {
+                    page_checksum(Space::Tables, node.page, zerocopy::transmute_ref!(page))
+                };
+                let (found, expected) = (sum(&page), node.checksum);
+                if found != expected {
+                    let node =
+                        DamagedNode { at: *node, level, node: number as u32, slot_count: take };
+                    mend(node, &mut page);
+                    if sum(&page) != expected {
+                        let detail =
+                            format!("checksum {found:#010x}, its parent says {expected:#010x}");
+                        return Err(damaged(node.at.page, detail));
+                    }
+                    let first_leaf = number * SLOTS_PER_TABLE_PAGE.pow(level as u32);
+                    dirty_leaves.insert(first_leaf as u32);
+                }
                 slots.extend_from_slice(&page.slots[..take]);
             }
             levels.push(std::mem::replace(&mut current, slots));
         }
         levels.reverse();
         let slots = if counts.is_empty() { Vec::new() } else { current };
-        Ok(Self { slots, levels, dirty_leaves: BTreeSet::new() })
+        Ok(Self { slots, levels, dirty_leaves })
     }
 }
 
@@ -300,11 +326,11 @@ mod tests {
     }
 
     fn reload(root: &TableRoot, file: &MemoryFile) -> ShadowTable {
-        ShadowTable::load(root, |page, out| {
+        let read = |page, out: &mut [u8]| {
             out.copy_from_slice(&file.pages[&page]);
             Ok(())
-        })
-        .unwrap()
+        };
+        ShadowTable::load(root, read, |node, _| unreachable!("{node:?} is sound")).unwrap()
     }
 
     #[test]
@@ -359,10 +385,22 @@ mod tests {
         table.set(1000, TableSlot { page: 5, checksum: 5 });
         let root = table.write(&mut file).unwrap();
         file.pages.get_mut(&1).unwrap()[17] ^= 4;
-        let result = ShadowTable::load(&root, |page, out| {
-            out.copy_from_slice(&file.pages[&page]);
-            Ok(())
-        });
+        let load = |mend: fn(DamagedNode, &mut TablePage)| {
+            let read = |page, out: &mut [u8]| {
+                out.copy_from_slice(&file.pages[&page]);
+                Ok(())
+            };
+            ShadowTable::load(&root, read, mend)
+        };
+        let result = load(|_, _| ());
         assert!(matches!(result, Err(LoadFault::Damaged { page: 1, .. })));
+        let result = load(|_, page| page.as_mut_bytes()[18] ^= 4);
+        assert!(matches!(result, Err(LoadFault::Damaged { page: 1, .. })), "mended wrongly");
+        let mended = load(|node, page| {
+            assert_eq!((node.at.page, node.level, node.node, node.slot_count), (1, 0, 0, 512));
+            page.as_mut_bytes()[17] ^= 4;
+        });
+        let mended = mended.unwrap();
+        assert!(mended.is_changed() && mended.slots() == table.slots());
     }
 }

@@ -51,7 +51,7 @@ pub struct MaintenanceStats {
     pub scrubs: u64,
     /// Damaged pages and sets that steps came upon. A page may be counted again in each pass.
     pub problems: u64,
-    /// Pages, table nodes and superblocks that [`Store::scrub`](crate::Store::scrub) has repaired.
+    /// Pages, table nodes and superblocks that [`Store::scrub`](crate::Store::scrub), or table nodes that opening, has repaired.
     pub repairs: u64,
     /// Pages copied so that the file may become shorter.
     pub pages_moved: u64,
