@@ -172,11 +172,12 @@ impl Checkpointer {
         self.view.is_stale() || self.shadows.iter().any(ShadowTable::is_changed)
     }
 
-    /// Lets the next checkpoint bring table nodes forward that lie beyond the room that they need. Answers whether there
-    /// was any.
-    pub(crate) fn move_tables(&mut self) -> bool {
+    /// Lets the next checkpoint bring table nodes forward that lie beyond the room that they need, or beyond `pages_max` if
+    /// that is room enough. Answers whether there was any.
+    pub(crate) fn move_tables(&mut self, pages_max: u32) -> bool {
         let nodes: usize = self.shadows.iter().map(|table| table.node_pages().count()).sum();
-        let limit = (nodes + nodes / 8) as u32 + TABLE_PAGES_SPARE + self.view.pages_needed();
+        let roomy = (nodes + nodes / 8) as u32 + TABLE_PAGES_SPARE + self.view.pages_needed();
+        let limit = roomy.min(pages_max.max(nodes as u32 + 1 + self.view.pages_needed()));
         let moves = self.shadows.iter_mut().map(|table| table.move_beyond(limit));
         let moved = moves.fold(false, |any, moved| any | moved);
         let files = Arc::clone(&self.files);

@@ -5,6 +5,7 @@
 
 use cidstore_core::E;
 use cidstore_core::layout::entry::INLINE_VALUES_MAX;
+use cidstore_core::layout::table::Space;
 use cidstore_core::layout::value::INNER_CHILDREN;
 
 use crate::error::{Error, Result};
@@ -43,6 +44,12 @@ impl Store {
         let span = tracing::info_span!("compact", path = %engine.shared.path.display());
         let _entered = span.enter();
         let bytes_before = engine.file_bytes();
+        // The file grows on the way, for copies and for promises that are not kept; it must come back.
+        let pages_before = {
+            let state = engine.writer();
+            let files = state.writer.pages.files();
+            Space::ALL.map(|space| files.pages(space).page_count())
+        };
         let mut changes = self.merge()? + self.gc()?;
         let mut large = Vec::new();
         changes += self.each_bucket(|state, index| {
@@ -62,7 +69,7 @@ impl Store {
         }
         let mut checkpointer = engine.checkpointer();
         engine.checkpoint_with(&mut checkpointer, false)?;
-        let bytes_after = match engine.shrink(&mut checkpointer) {
+        let bytes_after = match engine.shrink(&mut checkpointer, pages_before) {
             // What found no room stays where it is.
             Err(Error::NoSpace { .. }) => checkpointer.files().end(),
             shrunk => engine.fail_on_error(shrunk)?,

@@ -91,3 +91,28 @@ fn a_bulk_load_of_inline_values_survives_a_kill() {
     assert_eq!(recovered.value_len(), 1000);
     assert!((0..1000_u64).all(|n| recovered.contains(value(n), n).unwrap()));
 }
+
+/// Values nearly fill their space, so that room is made for what compacting may change: the file grows on the way and must
+/// come back.
+#[test]
+fn compacting_again_and_again_never_lengthens_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    for keys in [9_600_u64, 9_700, 9_800] {
+        let path = folder.path().join(format!("{keys}.h5"));
+        let store = Store::open(&path).unwrap();
+        let count = |key: u64| [6, 9, 17, 33, 20, 90, 7, 40][key as usize % 8] + key % 5;
+        let pairs = (0..keys).flat_map(|key| (0..count(key)).map(move |n| (key.into(), value(n))));
+        let loaded = store.bulk_load(pairs).unwrap();
+        store.close().unwrap();
+        for round in 0..3 {
+            let store = Store::open(&path).unwrap();
+            let report = store.compact().unwrap();
+            assert!(report.bytes_after <= report.bytes_before, "{keys} {round}: {report:?}");
+            assert_eq!((store.len(), store.value_len()), (keys, loaded.pairs));
+            assert_eq!(store.verify().unwrap().problems, []);
+            store.close().unwrap();
+            let bytes = std::fs::metadata(&path).unwrap().len();
+            assert!(bytes <= report.bytes_before, "{keys} {round}: {bytes}, {report:?}");
+        }
+    }
+}

@@ -14,6 +14,9 @@ use crate::writer::pages::MOVE_PAGES;
 /// Rounds of moving pages that closing a store takes at most: 4 GiB of each space. `compact` has no such limit.
 const CLOSE_ROUNDS: usize = 16;
 
+/// No bound on the room that a space is left with.
+pub(crate) const ROOMY: [u32; 3] = [u32::MAX; 3];
+
 /// Looks at what waits for readers before the file is cut: the collector lets a few batches pass at a time. Whoever
 /// still reads then keeps the pages in place.
 const COLLECT_ROUNDS: usize = 1000;
@@ -51,7 +54,7 @@ impl Engine {
 
     fn shrink_and_mark_clean(&self, checkpointer: &mut Checkpointer) -> Result<()> {
         self.checkpoint_unchecked(checkpointer, false)?;
-        match self.shrink_rounds(checkpointer, CLOSE_ROUNDS) {
+        match self.shrink_rounds(checkpointer, CLOSE_ROUNDS, ROOMY) {
             // What cannot be moved for want of space stays where it is.
             Ok(_) | Err(Error::NoSpace { .. }) => {}
             Err(error) => return Err(error),
@@ -61,17 +64,27 @@ impl Engine {
 
     /// Moves pages from the end of the file to free pages in front, and cuts the file. Answers its length.
     ///
-    /// Both superblocks tell the same state when it is called, and afterwards.
-    pub(crate) fn shrink(&self, checkpointer: &mut Checkpointer) -> Result<u64> {
-        self.shrink_rounds(checkpointer, usize::MAX)
+    /// A space is left with no more pages than `pages_max` says, unless it needs them. Both superblocks tell the same state
+    /// when it is called, and afterwards.
+    pub(crate) fn shrink(
+        &self,
+        checkpointer: &mut Checkpointer,
+        pages_max: [u32; 3],
+    ) -> Result<u64> {
+        self.shrink_rounds(checkpointer, usize::MAX, pages_max)
     }
 
-    fn shrink_rounds(&self, checkpointer: &mut Checkpointer, rounds: usize) -> Result<u64> {
+    fn shrink_rounds(
+        &self,
+        checkpointer: &mut Checkpointer,
+        rounds: usize,
+        pages_max: [u32; 3],
+    ) -> Result<u64> {
         // Enough for every page to move once; where pages cannot move further down, more would not help.
         let pages = checkpointer.files().end() / PAGE_BYTES as u64;
         let rounds = rounds.min(pages as usize / MOVE_PAGES + 2);
         for _ in 0..rounds {
-            if !self.move_tail(checkpointer)? {
+            if !self.move_tail(checkpointer, pages_max)? {
                 break;
             }
         }
@@ -79,15 +92,16 @@ impl Engine {
     }
 
     /// Moves what lies beyond the room that each space needs. Answers whether there was anything.
-    fn move_tail(&self, checkpointer: &mut Checkpointer) -> Result<bool> {
-        let mut moved = checkpointer.move_tables();
+    fn move_tail(&self, checkpointer: &mut Checkpointer, pages_max: [u32; 3]) -> Result<bool> {
+        let mut moved = checkpointer.move_tables(pages_max[Space::Tables as usize]);
         for space in [Space::Buckets, Space::Values] {
             let limit = {
                 let files = checkpointer.files();
                 let pages = files.pages(space);
                 let taken = pages.page_count() - pages.free_count();
                 // An eighth of room for the next changes: less would make the file grow at once.
-                taken + taken / 8 + 1
+                let roomy = taken + taken / 8 + 1;
+                roomy.min(pages_max[space as usize].max(taken + 1))
             };
             moved |= self.writer().writer.pages.move_beyond(space, limit);
         }

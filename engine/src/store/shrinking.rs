@@ -124,7 +124,7 @@ impl Engine {
             drop(files);
             pages.pages_to_write(Space::Buckets) + pages.pages_to_write(Space::Values)
         };
-        to.move_tables();
+        to.move_tables(u32::MAX);
         self.checkpoint_with(&mut to, false)?;
         let next = Some(ShrinkStage::Cut { tries: 0 });
         Ok((Outcome::Shrunk { changed: false, next }, pages * PAGE_BYTES as u64))
