@@ -31,7 +31,7 @@ pub(crate) fn backup(snapshot: &Snapshot, path: &Path) -> Result<()> {
                 tracing::warn!(error = %stays, "a temporary file was left behind");
             }
         }
-        return Err(error.of_new_file(&temporary, path));
+        return Err(error.of_new_file(&log, &log_of(path)).of_new_file(&temporary, path));
     }
     OsDisk.sync_directory(path)
 }

@@ -63,11 +63,11 @@ pub enum Error {
         supported: u32,
     },
     /// Bytes that a checkpoint or an acknowledged write put there are damaged.
-    #[error("{}: corrupt at byte {offset}: {detail}", path.display())]
+    #[error("{}: corrupt{}: {detail}", path.display(), match offset { 0 => String::new(), at => format!(" at byte {at}") })]
     Corrupt {
         /// The file.
         path: PathBuf,
-        /// Where in the file.
+        /// Where in the file; 0 if the detail names the page instead.
         offset: u64,
         /// What was found and what was expected.
         detail: String,
@@ -80,8 +80,8 @@ pub enum Error {
         /// The log that was expected.
         wal: PathBuf,
     },
-    /// The log belongs to another store.
-    #[error("{}: this log belongs to another store than {}", wal.display(), path.display())]
+    /// The log belongs to another store, or to one whose data file is gone.
+    #[error("{}: this log belongs to another store than {}, or to one that was there before", wal.display(), path.display())]
     WalMismatch {
         /// The data file.
         path: PathBuf,

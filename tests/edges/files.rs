@@ -241,6 +241,19 @@ fn the_log_of_another_store_beside_a_closed_one() {
     assert_refused(&scratch, |error| matches!(error, Error::WalMismatch { .. }));
 }
 
+/// Whoever mislaid the data file must find the log as it was, and no empty store in its place.
+#[test]
+fn a_log_without_its_data_file_is_left_alone() {
+    let (scratch, _) = killed();
+    let log = scratch.log();
+    std::fs::remove_file(scratch.data()).unwrap();
+    let before = std::fs::read(&log).unwrap();
+    let refused = Store::open(scratch.data()).unwrap_err();
+    assert!(matches!(refused, Error::WalMismatch { .. }), "{refused}");
+    assert!(refused.to_string().ends_with("or to one that was there before"), "{refused}");
+    assert!(!scratch.data().exists() && std::fs::read(&log).unwrap() == before);
+}
+
 #[test]
 fn a_log_that_is_no_log() {
     let contents: [&[u8]; 4] = [b"", b"not a log\n", &[0; 8192], &[0xff; 70_000]];
@@ -373,6 +386,8 @@ fn damage_in_a_page_is_found_by_verified_reads() {
                 }
                 Err(error) => {
                     assert!(matches!(error, Error::Corrupt { .. }), "page {page}: {error}");
+                    // Which page it is stands in the detail, not where in the file.
+                    assert!(!error.to_string().contains("byte 0"), "{error}");
                     failed = true;
                 }
             }

@@ -52,7 +52,7 @@ impl fmt::Display for ValueFault {
             Self::Children(found) => write!(out, "{found} is not a number of children"),
             Self::Level(found) => write!(out, "level {found} does not follow from the parent's"),
             Self::Reference(found) => write!(out, "0x{found:x} is not a set reference"),
-            Self::Missing => out.write_str("no page has this number"),
+            Self::Missing => out.write_str("no page has this number, or its checksum is wrong"),
             Self::Owner => out.write_str("the set belongs to another key"),
             Self::Bounds => out.write_str("a value or bound lies outside of its parent's bounds"),
             Self::Order => out.write_str("the sorted region does not ascend"),
