@@ -1,6 +1,6 @@
 //! The figures of the asynchronous face, beside the synchronous engine on the same machine in the same minute.
 //!
-//! `cargo run --release -p cidstore-async --example figures [FOLDER [gets]]`: stores are made in FOLDER (which should be on a
+//! `cargo run --release -p cidstore-async --example figures [FOLDER [durable|gets|pending|feed]]`: stores are made in FOLDER (which should be on a
 //! disk that syncs), or where the system keeps temporary files. Takes a minute.
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a program that prints figures")]
