@@ -1,6 +1,6 @@
 //! The figures of the asynchronous face, beside the synchronous engine on the same machine in the same minute.
 //!
-//! `cargo run --release -p cidstore-async --example figures [FOLDER [gets]]`: stores are made in FOLDER (which should be on a
+//! `cargo run --release -p cidstore-async --example figures [FOLDER [durable|gets|pending|feed]]`: stores are made in FOLDER (which should be on a
 //! disk that syncs), or where the system keeps temporary files. Takes a minute.
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a program that prints figures")]
@@ -195,29 +195,44 @@ fn print_gets(folder: &Path) {
     }
 }
 
-fn main() {
-    let only_gets = std::env::args_os().nth(2).is_some_and(|part| part == "gets");
-    let folder = match std::env::args_os().nth(1) {
-        Some(folder) => tempfile::tempdir_in(folder).unwrap(),
-        None => tempfile::tempdir().unwrap(),
-    };
-    let folder = folder.path();
-    if only_gets {
-        print_gets(folder);
-        return;
-    }
+fn print_durable(folder: &Path) {
     let threads = engine_threads(folder);
     println!("durable inserts, engine, 8 threads: {threads:.0} a second");
     let (tasks, [median, high, longest]) = durable_tasks(folder);
     println!("durable inserts, 10,000 tasks: {tasks:.0} a second, {:.2} x", tasks / threads);
     println!("  latency: median {median} us, 99th percentile {high} us, longest {longest} us");
-    print_gets(folder);
+}
+
+fn print_pending(folder: &Path) {
     let (waiting, queued) = pending(folder);
     println!("a million pending writes: {waiting:.0} bytes each, {queued:.0} if all are queued");
+}
+
+fn print_feed(folder: &Path) {
     let (alone, _) = feed(folder, false);
     let (followed, behind) = feed(folder, true);
     println!(
         "buffered inserts in batches of 100: {alone:.0} a second, with a feed {followed:.0} until it had all"
     );
     println!("  the feed was {behind} changes behind at most");
+}
+
+fn main() {
+    let part = std::env::args().nth(2);
+    let folder = match std::env::args_os().nth(1) {
+        Some(folder) => tempfile::tempdir_in(folder).unwrap(),
+        None => tempfile::tempdir().unwrap(),
+    };
+    type Part = (&'static str, fn(&Path));
+    let parts: [Part; 4] = [
+        ("durable", print_durable),
+        ("gets", print_gets),
+        ("pending", print_pending),
+        ("feed", print_feed),
+    ];
+    for (name, print) in parts {
+        if part.as_ref().is_none_or(|part| part == name) {
+            print(folder.path());
+        }
+    }
 }

@@ -16,9 +16,6 @@ use tokio::sync::oneshot;
 
 use crate::queue::{Request, Requests, WriteRequest};
 
-/// Most requests in one group, so that the first of it is not kept waiting.
-const GROUP_MAX: usize = 1024;
-
 /// Applies what is queued, until the store is closed or its last handle is gone. Made by
 /// [`CidStoreOptions::open_with_consumer`](crate::CidStoreOptions::open_with_consumer), for a program that wants to
 /// run it on an executor of its own; otherwise the store gives it a thread.
@@ -82,7 +79,7 @@ struct Work {
 
 impl Work {
     async fn run(mut self) {
-        let mut inbox = Vec::with_capacity(GROUP_MAX);
+        let mut inbox = Vec::new();
         let closing = loop {
             match poll_fn(|context| self.poll_event(context, &mut inbox)).await {
                 Event::Synced(outcome) => self.settle(outcome),
@@ -120,9 +117,11 @@ impl Work {
         {
             return Poll::Ready(Event::Synced(outcome));
         }
+        // So that the first of a group is not kept waiting: 1,024 unless auto-tuning has set another limit.
+        let group_max = self.store.tuned_settings().group_writes_max as usize;
         self.requests
             .receiver
-            .poll_recv_many(context, inbox, GROUP_MAX)
+            .poll_recv_many(context, inbox, group_max)
             .map(|count| if count == 0 { Event::NoHandles } else { Event::Requests })
     }
 

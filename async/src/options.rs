@@ -13,7 +13,7 @@ pub enum Reads {
     #[default]
     Inline,
     /// On the pool of the `blocking` crate: a page that is not in memory delays no other task, and each read costs two
-    /// changes of thread. For stores much larger than memory.
+    /// changes of thread. For stores much larger than memory. Writes are then never applied by the task that calls, either.
     Pool,
 }
 

@@ -1,10 +1,14 @@
 //! [`CidStore`]: the handle that tasks share; opening and closing.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
-use cidstore_engine::{Applied, Durability, Error, GroupWrite, Result, Storage, Store, Wal};
+use cidstore_engine::{
+    Applied, Durability, Error, GroupWrite, Metrics, Result, Storage, Store, Wal,
+};
 
 use crate::consumer::Consumer;
 use crate::options::{CidStoreOptions, Reads};
@@ -14,7 +18,7 @@ use crate::queue::{Queue, queue};
 ///
 /// A `CidStore` is a handle: cloning it is cheap, and all clones are the same store. Reads answer at once. Writes are
 /// queued, applied in groups by a background task, and resolve when their durability is reached; so ten thousand
-/// tasks that write durably share a few syncs.
+/// tasks that write durably share a few syncs. A small write that waits for no sync is applied at once if nothing is queued.
 ///
 /// ```
 /// use cidstore_core::E;
@@ -33,8 +37,8 @@ use crate::queue::{Queue, queue};
 ///
 /// # Dropped futures
 ///
-/// A write that is dropped before its turn in the queue does not happen; dropped later, it happens, and only the answer is
-/// lost. Either way it happens whole or not at all. A dropped read leaves nothing. What runs on the
+/// A write that is dropped before its turn in the queue, or was never polled, does not happen; dropped later, it happens, and
+/// only the answer is lost. Either way it happens whole or not at all. A dropped read leaves nothing. What runs on the
 /// `blocking` pool (each such method says so) runs to its end once it has begun.
 ///
 /// # Errors
@@ -58,6 +62,8 @@ struct Inner {
     thread: Mutex<Option<JoinHandle<()>>>,
     /// Who has that thread: a fork of it has not.
     process: u32,
+    /// Writes that were called and do not wait for a sync.
+    unsynced_calls: AtomicU64,
 }
 
 impl Drop for Inner {
@@ -144,7 +150,25 @@ impl CidStore {
         durability: Durability,
     ) -> Result<Applied> {
         self.store().admit(&write)?;
-        self.queue()?.write(write, durability).await
+        let start = self.start_of_write(durability);
+        let applied = self.queue()?.write(self.store(), write, durability).await?;
+        if let Some(start) = start {
+            self.store().note_latency(durability, start.elapsed());
+        }
+        Ok(applied)
+    }
+
+    /// The clock at the call of a write, if the write is to be measured.
+    fn start_of_write(&self, durability: Durability) -> Option<Instant> {
+        // Counted by call: the engine's count of writes goes on by whole groups, and could miss the same calls always.
+        // Relaxed: nothing but the number counts.
+        let is_measured = durability == Durability::Immediate
+            || self
+                .inner
+                .unsynced_calls
+                .fetch_add(1, Ordering::Relaxed)
+                .is_multiple_of(Metrics::SAMPLED_PART);
+        is_measured.then(Instant::now)
     }
 
     /// Runs a read where the options say.
@@ -210,7 +234,7 @@ impl CidStoreOptions {
 
     /// The asynchronous face of a store that is open already, and the consumer to run.
     pub fn with_consumer(&self, store: Store) -> (CidStore, Consumer) {
-        let (queue, requests) = queue(self.queue_changes);
+        let (queue, requests) = queue(self.queue_changes, false);
         let consumer = Consumer::new(store.clone(), requests, false);
         (self.handle(store, queue, None), consumer)
     }
@@ -221,7 +245,8 @@ impl CidStoreOptions {
     ///
     /// [`Error::Io`] if the consumer's thread can't be started.
     pub fn on(&self, store: Store) -> Result<CidStore> {
-        let (queue, requests) = queue(self.queue_changes);
+        // Where reads go to the pool because they may fault, writes stay on the consumer's thread: so may they.
+        let (queue, requests) = queue(self.queue_changes, self.reads == Reads::Inline);
         let consumer = Consumer::new(store.clone(), requests, true);
         let path = store.storage()?.path;
         let thread = std::thread::Builder::new()
@@ -232,8 +257,12 @@ impl CidStoreOptions {
     }
 
     fn handle(&self, store: Store, queue: Queue, thread: Option<JoinHandle<()>>) -> CidStore {
-        let (thread, process) = (Mutex::new(thread), std::process::id());
-        let inner = Inner { queue: Some(queue), thread, process };
+        let inner = Inner {
+            queue: Some(queue),
+            thread: Mutex::new(thread),
+            process: std::process::id(),
+            unsynced_calls: AtomicU64::new(0),
+        };
         CidStore { inner: Arc::new(inner), store, reads: self.reads }
     }
 }

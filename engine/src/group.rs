@@ -128,10 +128,18 @@ impl Store {
         self.engine().settings.durability
     }
 
-    /// Asks that everything written so far be durable at most `within` later, and returns at once.
+    /// Notes how long a write of a group took, from its call to its answer, which was no error: whoever gathers the
+    /// group knows. For the metrics and for auto-tuning.
+    pub fn note_latency(&self, durability: Durability, took: Duration) {
+        self.engine().shared.events.note_latency(durability, took);
+    }
+
+    /// Asks that everything written so far be durable at most `within` later, or sooner if auto-tuning has shortened
+    /// the flush interval, and returns at once.
     pub fn request_sync(&self, within: Duration) {
-        if self.engine().wal.is_some() {
-            self.engine().background.request_sync(within);
+        let engine = self.engine();
+        if engine.wal.is_some() {
+            engine.background.request_sync(engine.tuned.flush_within(within));
         }
     }
 

@@ -13,6 +13,7 @@ mod cancel;
 mod close;
 mod faults;
 mod feed;
+mod here;
 mod methods;
 mod model;
 mod queue;

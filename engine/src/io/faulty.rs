@@ -1,4 +1,4 @@
-//! A disk that fails chosen operations, for tests of what the store does then.
+//! A disk that fails chosen operations, or makes them slow, for tests of what the store does then.
 //!
 //! [`FaultyDisk`] passes everything on to the disk below, counts operations by kind, and answers with an error
 //! where a [`Fault`] says so. Clones share counters and faults, so a test arms them while the store runs.
@@ -10,6 +10,7 @@ use std::io;
 use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::{
     Disk, DiskFile, FileIdentity, FileMap, LockMode, OpenMode, PathKind, io_error, is_no_space,
@@ -153,6 +154,7 @@ impl Fault {
 #[derive(Debug, Default)]
 struct Plan {
     faults: Vec<Fault>,
+    delays: Vec<(OperationKind, PathBuf, Duration)>,
     done: BTreeMap<OperationKind, u64>,
 }
 
@@ -180,7 +182,18 @@ impl SharedPlan {
         struck
     }
 
+    /// How long an operation takes more than below.
+    fn delay(&self, kind: OperationKind, path: &Path) -> Duration {
+        let plan = self.lock();
+        let due = plan.delays.iter().filter(|(slow, at, _)| *slow == kind && at == path);
+        due.map(|(_, _, delay)| *delay).sum()
+    }
+
     fn pass(&self, kind: OperationKind, path: &Path) -> Result<()> {
+        let delay = self.delay(kind, path);
+        if !delay.is_zero() {
+            std::thread::sleep(delay);
+        }
         self.strike(kind, path).map_or(Ok(()), |fault| Err(fault.error(kind, path)))
     }
 }
@@ -202,6 +215,11 @@ impl FaultyDisk {
     /// Arms a fault; it counts operations from now on.
     pub fn inject(&self, fault: Fault) {
         self.plan.lock().faults.push(fault);
+    }
+
+    /// Makes each operation of this kind on this path take so much longer.
+    pub fn slow_down(&self, kind: OperationKind, path: impl Into<PathBuf>, delay: Duration) {
+        self.plan.lock().delays.push((kind, path.into(), delay));
     }
 
     /// Disarms all faults.

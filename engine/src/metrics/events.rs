@@ -4,7 +4,7 @@
 //! lock (latencies, syncs) they add atomically. Readers count nothing here.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use cidstore_core::layout::record::RECORD_BYTES;
 
@@ -130,13 +130,19 @@ impl Events {
 
     /// Notes how long a write took that was answered with success.
     pub(crate) fn end_of_write(&self, durability: Durability, start: Option<Instant>) {
-        let Some(start) = start else { return };
+        if let Some(start) = start {
+            self.note_latency(durability, start.elapsed());
+        }
+    }
+
+    /// Notes how long a write took.
+    pub(crate) fn note_latency(&self, durability: Durability, took: Duration) {
         let place = match durability {
             Durability::Immediate => 0,
             Durability::Interval(_) => 1,
             Durability::Buffered => 2,
         };
-        self.commit_latency[place].record_latency(start.elapsed());
+        self.commit_latency[place].record_latency(took);
     }
 
     /// All of it, with what others count.

@@ -297,7 +297,11 @@ impl Engine {
         let inserts = operations().filter(|op| matches!(op, Operation::Insert(..))).count() as u64;
         let all = operations().count() as u64;
         self.limit_pool(state)?;
+        let mut ahead = operations().skip(APPLY_AHEAD);
         for operation in operations() {
+            if let Some(later) = ahead.next() {
+                state.writer.prefetch(later);
+            }
             state.writer.check(operation)?;
         }
         let pages = &mut state.writer.pages;
