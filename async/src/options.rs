@@ -41,6 +41,9 @@ impl Default for CidStoreOptions {
 
 impl CidStoreOptions {
     /// Options of the store itself: durability, size of the log and so on. Default: [`Store::options`].
+    ///
+    /// What they leave open is as there, but for maintenance: a `CidStore` tidies itself in the background
+    /// ([`OpenOptions::maintained`]) unless they say [`Maintenance::off`](cidstore_engine::Maintenance::off).
     pub fn store(mut self, options: OpenOptions) -> Self {
         self.store = options;
         self

@@ -206,7 +206,7 @@ impl CidStoreOptions {
     /// As [`OpenOptions::open`](cidstore_engine::OpenOptions::open).
     pub async fn open(self, path: impl AsRef<Path>) -> Result<CidStore> {
         let path = path.as_ref().to_path_buf();
-        blocking::unblock(move || self.on(self.store.open(path)?)).await
+        blocking::unblock(move || self.on(self.store.clone().maintained().open(path)?)).await
     }
 
     /// Opens the store in these two files with these options. Runs on the `blocking` pool.
@@ -227,7 +227,7 @@ impl CidStoreOptions {
     /// As [`open`](Self::open).
     pub async fn open_with_consumer(self, path: impl AsRef<Path>) -> Result<(CidStore, Consumer)> {
         let path = path.as_ref().to_path_buf();
-        let options = self.store.clone();
+        let options = self.store.clone().maintained();
         let store = blocking::unblock(move || options.open(path)).await?;
         Ok(self.with_consumer(store))
     }

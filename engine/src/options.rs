@@ -153,6 +153,13 @@ impl OpenOptions {
         self
     }
 
+    /// As [`maintenance`](Self::maintenance) with [`Maintenance::default`], unless it was set before: to anything, also to
+    /// [`Maintenance::off`].
+    pub fn maintained(mut self) -> Self {
+        self.maintenance.get_or_insert_default();
+        self
+    }
+
     /// Lets the store follow a target by itself: each second it looks at what happened and may change a setting, as
     /// [`Store::auto_tune`](crate::Store::auto_tune) does. Default: it does not; `auto_tune` then follows
     /// [`Tuning::default`].

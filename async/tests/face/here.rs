@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use cidstore_async::CidStore;
-use cidstore_engine::{Durability, Maintenance, Tuning};
+use cidstore_engine::{Durability, Tuning};
 use cidstore_testkit::Scratch;
 use smol::future::{poll_once, yield_now, zip};
 
@@ -15,7 +15,7 @@ fn a_small_write_that_waits_for_no_sync_is_answered_at_once() {
     run(async {
         let scratch = Scratch::new();
         // Nobody else writes, not even the store's own thread.
-        let options = CidStore::options().store(buffered().maintenance(Maintenance::off()));
+        let options = CidStore::options().store(buffered());
         let store = options.open(scratch.data()).await.unwrap();
         assert!(poll_once(Box::pin(store.insert(1, 1))).await.unwrap().unwrap());
         let interval = Durability::Interval(Duration::from_millis(20));

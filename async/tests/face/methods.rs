@@ -1,8 +1,10 @@
 //! Every method of the original's table: what it does, and what it answers for a key that is not there.
 
+use std::time::Duration;
+
 use cidstore_async::{CidStore, Reads};
 use cidstore_core::E;
-use cidstore_engine::Durability;
+use cidstore_engine::{Durability, Store};
 use cidstore_testkit::Scratch;
 
 use crate::harness::{buffered, e, fresh, run, sorted};
@@ -206,6 +208,28 @@ fn run_gc_once_rewrites_sets_with_many_tombstones() {
         assert!(store.run_gc_once().await.unwrap() >= 1);
         assert_eq!(store.get_tombstone_count(1).await.unwrap(), 0);
         assert_eq!(store.value_count(1).await.unwrap(), 50);
+    });
+}
+
+#[test]
+fn a_store_tidies_itself_unless_told_not_to() {
+    run(async {
+        let (scratch, other_scratch) = (Scratch::new(), Scratch::new());
+        // What is not said of maintenance is left to the default.
+        let options = Store::options().durability(Durability::Buffered);
+        let store = CidStore::options().store(options).open(scratch.data()).await.unwrap();
+        let other = CidStore::options().store(buffered()).open(other_scratch.data()).await.unwrap();
+        for store in [&store, &other] {
+            let pairs: Vec<_> = (0..5000).map(|n| (e(n), e(n))).collect();
+            store.batch_insert(&pairs).await.unwrap();
+            store.batch_delete(&(50..5000).map(e).collect::<Vec<_>>()).await.unwrap();
+        }
+        // The harness ends a test that waits in vain.
+        while store.stats().await.unwrap().maintenance.steps == 0 {
+            smol::Timer::after(Duration::from_millis(20)).await;
+        }
+        assert_eq!(other.stats().await.unwrap().maintenance.steps, 0);
+        assert_eq!((store.len(), other.len()), (50, 50));
     });
 }
 
