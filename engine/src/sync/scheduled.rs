@@ -186,6 +186,11 @@ pub(crate) struct PageWord(atomic::AtomicU64);
 pub(crate) type Page = [PageWord; PAGE_WORDS];
 
 impl PageWord {
+    /// A word of a page that is put together, not mapped.
+    pub(crate) fn new(value: u64) -> Self {
+        Self(atomic::AtomicU64::new(value))
+    }
+
     pub(crate) fn load(&self, order: Ordering) -> u64 {
         point_of_word(order);
         let value = self.0.load(order);
