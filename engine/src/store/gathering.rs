@@ -118,3 +118,69 @@ impl Engine {
 fn requests(group: &Group<Request, Answer>) -> impl Iterator<Item = (&Write, Durability)> {
     group.writes().map(|(write, durability)| (write, *durability))
 }
+
+#[cfg(test)]
+#[cfg(not(any(loom, shuttle)))]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::handle::Store;
+
+    /// What a wait that may take an hour ends with: when it must not end by time.
+    const AN_HOUR: Duration = Duration::from_secs(3600);
+
+    #[test]
+    fn who_is_expected_is_waited_for_and_nobody_else() {
+        let there = Cell::new(1);
+        let one_more_comes = || there.replace(there.get() + 1);
+        let expecting = |expected| Gathering { expected, sync_time: AN_HOUR };
+        expecting(5).wait(one_more_comes);
+        assert_eq!(there.get(), 6, "it looked until five were there, and no more often");
+        for expected in [0, 1, 6] {
+            let looks = Cell::new(0);
+            expecting(expected).wait(|| {
+                looks.set(looks.get() + 1);
+                6
+            });
+            assert_eq!(looks.get(), 1, "all who were expected are there");
+        }
+    }
+
+    #[test]
+    fn a_wait_for_nobody_ends_after_a_part_of_a_sync() {
+        let start = Instant::now();
+        let sync_time = Duration::from_millis(16);
+        Gathering { expected: 2, sync_time }.wait(|| 1);
+        assert!(start.elapsed() >= sync_time / PART_FOR_NEXT);
+    }
+
+    #[test]
+    fn the_next_sync_expects_the_last_group_and_who_came_meanwhile() {
+        let mut gathering = Gathering::default();
+        gathering.note_sync(3, 2, AN_HOUR);
+        assert_eq!((gathering.expected, gathering.sync_time), (5, AN_HOUR));
+    }
+
+    #[test]
+    fn company_shares_the_sync_and_each_has_its_own_answer() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path().join("store.h5")).unwrap();
+        store.insert(1, 1).unwrap();
+        let before = store.metrics();
+        // Each of two waits for the other, whoever leads.
+        store.engine().writer().gathering = Gathering { expected: 2, sync_time: AN_HOUR };
+        let answers = std::thread::scope(|scope| {
+            let threads = [1, 2].map(|key| {
+                scope.spawn({
+                    let store = &store;
+                    move || store.insert(key, 1).unwrap()
+                })
+            });
+            threads.map(|thread| thread.join().unwrap())
+        });
+        assert_eq!(answers, [false, true]);
+        let groups = store.metrics().since(&before).group_sizes;
+        assert_eq!((groups.count(), groups.sum()), (1, 2));
+    }
+}
