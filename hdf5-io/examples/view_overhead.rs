@@ -7,6 +7,8 @@
 
 #![allow(clippy::print_stdout, reason = "figures are what it is for")]
 
+mod shared;
+
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,6 +20,8 @@ use cidstore_core::layout::view::{FileDescription, ViewHeader};
 use cidstore_engine::view::{FileView, ViewBytes};
 use cidstore_engine::{Durability, Store};
 use cidstore_hdf5_emit::Emitter;
+
+use shared::{processor_seconds, scramble};
 
 const ROUNDS: usize = 5;
 
@@ -87,23 +91,4 @@ fn fill(path: &Path, view: Option<Arc<dyn FileView>>, pairs: u64) -> Result<f64,
     }
     store.close()?;
     Ok(processor_seconds()? - started)
-}
-
-/// What this process has used of all processors, by `/proc`: in ticks of 10 ms.
-fn processor_seconds() -> Result<f64, Box<dyn Error>> {
-    let text = std::fs::read_to_string("/proc/self/stat")?;
-    let (_, fields) = text.rsplit_once(')').ok_or("/proc/self/stat has another form")?;
-    let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<u64>);
-    Ok(ticks.sum::<Result<u64, _>>()? as f64 / 100.0)
-}
-
-/// A key that looks random: two rounds of a well-known mixer.
-fn scramble(index: u64) -> E {
-    let mix = |seed: u64| {
-        let mut x = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        x = (x ^ x >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        x = (x ^ x >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        x ^ x >> 31
-    };
-    E::new(mix(index), mix(!index))
 }

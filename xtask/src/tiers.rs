@@ -198,6 +198,15 @@ fn features(tree: &Tree, tally: &mut Tally) -> Result<Outcome, Failure> {
             .directory(tree.path(""))
             .run(tally)?;
     }
+    // What only the slow tier runs is built here, so that a change that breaks it shows at once.
+    for checker in ["shuttle", "tsan"] {
+        Job::cargo_locked(["check"])
+            .args(["--package", "cidstore-engine", "--lib", "--tests"])
+            .env("RUSTFLAGS", &format!("--cfg {checker}"))
+            .env("CARGO_TARGET_DIR", &format!("target/{checker}"))
+            .directory(tree.path(""))
+            .run(tally)?;
+    }
     Ok(Outcome::Done)
 }
 
