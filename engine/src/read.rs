@@ -5,8 +5,8 @@ use cidstore_core::hash::{HashSeed, KeyHash};
 use cidstore_core::layout::PAGE_WORDS;
 use cidstore_core::layout::bucket::OVERFLOW_WORD;
 use cidstore_core::layout::entry::SetReference;
-use cidstore_core::layout::table::TableKind;
-use cidstore_core::protocol::lookup::{self, Answer, LookupFault, View};
+use cidstore_core::protocol::batch;
+use cidstore_core::protocol::lookup::{self, Answer, Glance, LookupFault, View};
 use cidstore_core::protocol::word::Word;
 
 use crate::error::Result;
@@ -14,9 +14,6 @@ use crate::shared::{Shared, bucket_place};
 use crate::sync::PageWord;
 use crate::values::Values;
 use crate::valueset::{self, SetFault, SetView};
-
-/// Keys between two stations of a batch: enough for a line to come from memory meanwhile. 5 and 16 are slower.
-const LOOK_AHEAD: usize = 8;
 
 /// Positions of the scan order: one for each value of the lowest 32 hash bits, reversed.
 pub(crate) const END: u64 = 1 << 32;
@@ -70,20 +67,16 @@ impl<V: View<PAGE_WORDS> + SetView> Reader<'_, V> {
     }
 
     /// All values of a key.
-    #[inline]
-    pub(crate) fn get(&self, key: E) -> Result<Values> {
-        self.get_hashed(key, self.seed().hash(key))
-    }
-
     #[inline(always)]
-    fn get_hashed(&self, key: E, hash: KeyHash) -> Result<Values> {
+    pub(crate) fn get(&self, key: E) -> Result<Values> {
+        let hash = self.seed().hash(key);
         if self.shared.verify_reads {
             return self.get_by_search(key, hash);
         }
         match lookup::glance(&self.view, key, hash) {
-            Some(Answer::Inline(values)) => Ok(Values::inline(values)),
-            Some(Answer::Set(set)) => self.read_set(set),
-            Some(Answer::Absent) | None => self.get_by_search(key, hash),
+            Glance::OneValue(value) => Ok(Values::one(value)),
+            Glance::Absent => Ok(Values::default()),
+            Glance::Unclear => self.get_by_search(key, hash),
         }
     }
 
@@ -108,33 +101,27 @@ impl<V: View<PAGE_WORDS> + SetView> Reader<'_, V> {
     }
 
     /// All values of each key, fetching the memory of later keys while earlier ones are read.
-    ///
-    /// Each key passes four stations, a stretch of [`LOOK_AHEAD`] keys apart, and each station asks for what the next one
-    /// loads: its directory slot, the tags of its page, its entry.
     pub(crate) fn get_many(&self, keys: &[E], mut each: impl FnMut(usize, Values)) -> Result<()> {
-        const STATIONS: usize = 4;
-        let mut hashes = [KeyHash(0); STATIONS * LOOK_AHEAD];
-        let directory = self.shared.tables.of(TableKind::Directory);
-        for at in 0..keys.len() + (STATIONS - 1) * LOOK_AHEAD {
-            if let Some(&key) = keys.get(at) {
-                let hash = self.seed().hash(key);
-                hashes[at % hashes.len()] = hash;
-                directory.prefetch(hash.directory_index(self.view.depth()));
+        if self.shared.verify_reads {
+            for (at, &key) in keys.iter().enumerate() {
+                each(at, self.get(key)?);
             }
-            // Where each station is in the keys; it has nothing to do before the first and behind the last.
-            let key_at =
-                |station: usize| at.checked_sub(station * LOOK_AHEAD).filter(|&at| at < keys.len());
-            if let Some(at) = key_at(1) {
-                lookup::prefetch_tags(&self.view, hashes[at % hashes.len()]);
-            }
-            if let Some(at) = key_at(2) {
-                lookup::prefetch_tagged(&self.view, hashes[at % hashes.len()]);
-            }
-            if let Some(at) = key_at(3) {
-                each(at, self.get_hashed(keys[at], hashes[at % hashes.len()])?);
-            }
+            return Ok(());
         }
-        Ok(())
+        let seed = self.seed();
+        batch::glance_many(
+            &self.view,
+            |key| seed.hash(key),
+            keys,
+            |at, hash, found| {
+                match found {
+                    Glance::OneValue(value) => each(at, Values::one(value)),
+                    Glance::Absent => each(at, Values::default()),
+                    Glance::Unclear => each(at, self.get_by_search(keys[at], hash)?),
+                }
+                Ok(())
+            },
+        )
     }
 
     /// True if the key has values.

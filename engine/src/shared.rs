@@ -298,6 +298,11 @@ impl View<PAGE_WORDS> for LiveView<'_> {
     }
 
     #[inline]
+    fn prefetch_slot(&self, index: u32) {
+        self.shared.tables.of(TableKind::Directory).prefetch(index);
+    }
+
+    #[inline]
     fn bucket(&self, page: u32) -> &Page {
         self.shared.regions.buckets.page(page)
     }
@@ -330,6 +335,11 @@ impl View<PAGE_WORDS> for FrozenView<'_> {
 
     fn directory_slot(&self, index: u32) -> u32 {
         self.frozen.get(&self.shared.tables, TableKind::Directory, index)
+    }
+
+    fn prefetch_slot(&self, index: u32) {
+        // Unless it changed since, the slot is still that of the live table.
+        self.shared.tables.of(TableKind::Directory).prefetch(index);
     }
 
     fn bucket(&self, page: u32) -> &Page {

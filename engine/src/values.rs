@@ -23,6 +23,11 @@ impl Default for Inner {
 }
 
 impl Values {
+    #[inline(always)]
+    pub(crate) fn one(value: E) -> Self {
+        Self(Inner::Inline(InlineValues::one(value)))
+    }
+
     pub(crate) fn inline(values: InlineValues) -> Self {
         Self(Inner::Inline(values))
     }

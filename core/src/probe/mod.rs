@@ -1,8 +1,8 @@
 //! Finding positions by their tag: eight words of tag bytes in, a bit mask of positions out.
 //!
-//! The tags come as eight integers that the caller loaded from atomic words; nothing in here touches
-//! shared memory. Bit `i` of an answer is byte `i % 8` of word `i / 8`, least significant byte first.
-//! [`scalar`] is complete and is the oracle of the siblings, which have the same methods:
+//! The tags come as eight integers that the caller loaded from atomic words, or as these words ([`equal_shared`]). Bit `i` of an
+//! answer is byte `i % 8` of word `i / 8`, least significant byte first. [`scalar`] is complete and is the oracle of the
+//! siblings, which have the same methods:
 //!
 //! | back end | used when |
 //! |---|---|
@@ -27,6 +27,10 @@ pub mod neon;
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code)]
 pub mod sse2;
+
+use core::sync::atomic::AtomicU64;
+#[cfg(not(all(target_arch = "x86_64", not(miri))))]
+use core::sync::atomic::Ordering;
 
 /// The tags of a bucket: one byte a position.
 pub type Tags = [u64; 8];
@@ -63,6 +67,16 @@ pub fn equal(tags: &Tags, tag: u8) -> u64 {
     return scalar::Scalar.equal(tags, tag);
 }
 
+/// As [`equal`], of tags that others may store to meanwhile: as if each word were loaded Relaxed, in whatever order.
+#[inline(always)]
+#[must_use]
+pub fn equal_shared(tags: &[AtomicU64; 8], tag: u8) -> u64 {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    return sse2::equal_shared(tags, tag);
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    equal(&tags.each_ref().map(|word| word.load(Ordering::Relaxed)), tag)
+}
+
 /// Asks the processor to bring the cache line of `word` near. Does nothing where there is no such hint.
 #[inline(always)]
 pub fn prefetch<T>(word: &T) {
@@ -77,7 +91,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::scalar::Scalar;
-    use super::{Probe, Tags, equal};
+    use core::sync::atomic::AtomicU64;
+
+    use super::{Probe, Tags, equal, equal_shared};
 
     /// One byte at a time.
     fn naive(tags: &Tags, tag: u8) -> u64 {
@@ -91,6 +107,8 @@ mod tests {
         let expected = naive(tags, tag);
         assert_eq!(Scalar.equal(tags, tag), expected, "scalar, {tags:x?}, {tag:02x}");
         assert_eq!(equal(tags, tag), expected, "best, {tags:x?}, {tag:02x}");
+        let shared = tags.map(AtomicU64::new);
+        assert_eq!(equal_shared(&shared, tag), expected, "shared, {tags:x?}, {tag:02x}");
         #[cfg(target_arch = "x86_64")]
         {
             use super::avx2::Avx2;

@@ -58,7 +58,7 @@ pub fn keys<W: Word, const WORDS: usize>(page: &[W; WORDS]) -> Result<PageKeys, 
 fn attempt<W: Word, const WORDS: usize>(page: &[W; WORDS]) -> Result<Option<PageKeys>, Fault> {
     let mut found = PageKeys { keys: [E::ZERO; ENTRIES_PER_BUCKET], count: 0, overflow: 0 };
     let mut tags_seen = [0_u64; 4];
-    for position in Positions(all_positions(WORDS)) {
+    for position in Positions::all(all_positions(WORDS)) {
         // Acquire: a tag makes its entry visible.
         let tags = tag_line(page)[position / 8].load(Ordering::Acquire);
         let tag = (tags >> (position % 8 * 8)) as u8;

@@ -5,11 +5,12 @@
 //! instant between call and return. The rules (R1 to R6) are in `docs/design.md`; this file is the
 //! readers' half of them and `bucket_write` the writer's.
 //!
-//! The first position with the key's tag is looked at first: in nine of ten hits the key lies there, whether at home or
-//! behind it, so the processor guesses right and goes on to what comes after. Only a search that finds nothing by tags
-//! looks at home as well. A position's meta word alone decides whether it holds an entry, and all lookups of a key look
-//! at the same home before they call it missing; so an entry that is there but whose tag is still to come is
-//! found by all of them or by none.
+//! Most lookups end with a [`glance`]: no position has the key's tag, or the first that has it holds the key with its one
+//! value. It is short, so that the processor is done with it before the memory of the next lookup is there, and its
+//! branches go the same way nearly always. Everything else is sorted out by a [`search`].
+//!
+//! A key is there for readers if its tag is and its entry's meta says so. Of a new entry the tag comes last and of a removed
+//! one it goes last, so there is one instant at which a key comes, and one at which it goes.
 
 use core::sync::atomic::Ordering;
 
@@ -52,23 +53,24 @@ pub fn prefetch<W: Word, const WORDS: usize>(page: &[W; WORDS], hash: KeyHash) {
     probe::prefetch(entry_line(page, (home + 1) % entries_in(WORDS)));
 }
 
-/// Brings near the line of tags: for [`prefetch_tagged`], a few lookups later.
+/// Brings near the line of tags, for [`prefetch_tagged`] a few lookups later, and the header, which tells a miss.
 #[inline(always)]
 pub(super) fn prefetch_tags<W, const WORDS: usize>(page: &[W; WORDS]) {
     probe::prefetch(tag_line(page));
+    probe::prefetch(header_line(page));
 }
 
-/// Brings near the entry that [`find`] will look at first, which the tags tell; where they tell of none, the lines that a
-/// miss is told by.
+/// Brings near the first entry with the key's tag. Answers the positions that have it, for [`glance_at`].
 #[inline(always)]
-pub(super) fn prefetch_tagged<W: Word, const WORDS: usize>(page: &[W; WORDS], hash: KeyHash) {
-    match Positions(tagged(page, hash.tag())).next() {
-        Some(position) => probe::prefetch(entry_line(page, position)),
-        None => {
-            probe::prefetch(header_line(page));
-            probe::prefetch(entry_line(page, hash.home(entries_in(WORDS))));
-        }
+pub(super) fn prefetch_tagged<W: Word, const WORDS: usize>(
+    page: &[W; WORDS],
+    hash: KeyHash,
+) -> Positions {
+    let positions = likely(page, hash);
+    if let Some(first) = positions.clone().next() {
+        probe::prefetch(entry_line(page, first));
     }
+    positions
 }
 
 /// Looks for `key`, whose hash is `hash`.
@@ -83,28 +85,72 @@ pub fn find<W: Word, const WORDS: usize>(
     hash: KeyHash,
 ) -> Result<Found, Fault> {
     match glance(page, key, hash) {
-        Some(found) => Ok(found),
-        None => search(page, key, hash),
+        Glance::OneValue(value) => Ok(Found::Inline(InlineValues::one(value))),
+        Glance::Miss => Ok(Found::Miss { overflow: 0 }),
+        Glance::Unclear => search(page, key, hash),
     }
 }
 
-/// Looks at the first position with the key's tag. `None` says nothing: no such tag, or that of another key, or an entry
-/// that is one of two, was just changed, or is damaged. That is for [`search`] to sort out.
+/// What one look at a page shows of a key.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Glance {
+    /// It has this one value.
+    OneValue(E),
+    /// It is not in the page, and no other page comes after it.
+    Miss,
+    /// Nothing. That is for [`search`] to sort out.
+    Unclear,
+}
+
+/// Looks at the tags, and at the positions that have the key's.
 #[inline(always)]
 pub(super) fn glance<W: Word, const WORDS: usize>(
     page: &[W; WORDS],
     key: E,
     hash: KeyHash,
-) -> Option<Found> {
-    prefetch(page, hash);
-    let position = Positions(tagged(page, hash.tag())).next()?;
-    match look(entry_line(page, position), position, key) {
-        Ok(Some(entry)) if !entry.state.has_second() => Some(entry.found(position)),
-        _ => None,
+) -> Glance {
+    let header = header_line(page);
+    // Acquire: as in `attempt`.
+    let sequence = header[SEQUENCE_WORD].load(Ordering::Acquire);
+    if let Some(found) = glance_at(page, key, likely(page, hash)) {
+        return found;
     }
+    W::fence(Ordering::Acquire);
+    let unmoved = header[SEQUENCE_WORD].load(Ordering::Relaxed) == sequence;
+    // Relaxed, and after the fence: a key that is seen to be gone from here went down the chain, and the link came before.
+    let last = header[OVERFLOW_WORD].load(Ordering::Relaxed) == 0;
+    if unmoved && last { Glance::Miss } else { Glance::Unclear }
 }
 
-/// Looks at home and wherever the tags point to, until nothing changes meanwhile.
+/// The positions with the key's tag, the likeliest first.
+#[inline(always)]
+fn likely<W: Word, const WORDS: usize>(page: &[W; WORDS], hash: KeyHash) -> Positions {
+    Positions::from_home(tagged(page, hash.tag()), hash.home(entries_in(WORDS)))
+}
+
+/// Looks at these positions only. Never [`Glance::Miss`]; `None` if no entry there is the key's.
+#[inline(always)]
+pub(super) fn glance_at<W: Word, const WORDS: usize>(
+    page: &[W; WORDS],
+    key: E,
+    positions: Positions,
+) -> Option<Glance> {
+    for position in positions {
+        let line = entry_line(page, position);
+        // The loads are those of `look`, for an entry of this kind.
+        let meta = Meta(line[META_WORD].load(Ordering::Acquire));
+        if !is_key(line, key) {
+            continue;
+        }
+        let [high, low] =
+            [SLOTS_WORD, SLOTS_WORD + 1].map(|word| line[word].load(Ordering::Relaxed));
+        let is_sure = meta.is_one_value() && validate(line, meta).is_ok();
+        return Some(if is_sure { Glance::OneValue(E::new(high, low)) } else { Glance::Unclear });
+    }
+    None
+}
+
+/// Looks wherever the tags point to, until nothing changes meanwhile.
 ///
 /// # Errors
 ///
@@ -146,9 +192,7 @@ fn attempt<W: Word, const WORDS: usize>(
 ) -> Result<Found, Obstacle> {
     // Acquire: whatever was moved before this count is in the tags that are loaded below.
     let sequence = header_line(page)[SEQUENCE_WORD].load(Ordering::Acquire);
-    // Home too, even without its tag: an entry there shows from its meta on, to all lookups alike.
-    let home = 1 << hash.home(entries_in(WORDS));
-    for position in Positions(tagged(page, hash.tag()) | home) {
+    for position in likely(page, hash) {
         if let Some(entry) = look(entry_line(page, position), position, key)? {
             return if entry.state.has_second() {
                 join_second(page, key, hash, position, &entry)
@@ -182,7 +226,7 @@ fn join_second<W: Word, const WORDS: usize>(
     first: &Primary,
 ) -> Result<Found, Obstacle> {
     let mut joined = None;
-    for candidate in Positions(tagged(page, hash.tag())) {
+    for candidate in Positions::all(tagged(page, hash.tag())) {
         if let Some(values) = look_second(entry_line(page, candidate), candidate, key)? {
             joined = Some(first.values().joined(values));
             break;

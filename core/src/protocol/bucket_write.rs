@@ -98,7 +98,7 @@ impl<'a, W: Word, const WORDS: usize> BucketWriter<'a, W, WORDS> {
     fn locate_by_tag(&self, key: E, tag: u8) -> Result<Option<Located>, Fault> {
         let mut primary = None;
         let mut second = None;
-        for position in Positions(tagged(self.page, tag)) {
+        for position in Positions::all(tagged(self.page, tag)) {
             if self.key_at(position) != key {
                 continue;
             }
@@ -158,7 +158,7 @@ impl<'a, W: Word, const WORDS: usize> BucketWriter<'a, W, WORDS> {
     ///
     /// The first [`Fault`] met.
     pub fn for_each(&self, mut visit: impl FnMut(E, &Content)) -> Result<(), Fault> {
-        for position in Positions(all_positions(WORDS) & !self.free_mask()) {
+        for position in Positions::all(all_positions(WORDS) & !self.free_mask()) {
             let state = self.state_at(position)?;
             if !state.is_primary() {
                 continue;
@@ -204,10 +204,11 @@ impl<'a, W: Word, const WORDS: usize> BucketWriter<'a, W, WORDS> {
         }
         let (first, second) = Draft::of(content);
         let home = hash.home(entries_in(WORDS));
-        let primary = nearest(free, home).ok_or(PageFull)?;
+        let primary = Positions::from_home(free, home).next().ok_or(PageFull)?;
         if let Some(second) = second {
             // The second first: whoever sees the first finds it. (R5)
-            let position = nearest(free & !(1 << primary), primary).ok_or(PageFull)?;
+            let position =
+                Positions::from_home(free & !(1 << primary), primary).next().ok_or(PageFull)?;
             self.place(position, key, hash, &second);
         }
         self.place(primary, key, hash, &first);
@@ -238,7 +239,8 @@ impl<'a, W: Word, const WORDS: usize> BucketWriter<'a, W, WORDS> {
         } else if let Some(second) = at.second {
             self.fill_slot(second, at.second_state, value);
         } else {
-            let position = nearest(self.free_mask(), at.primary).ok_or(PageFull)?;
+            let position =
+                Positions::from_home(self.free_mask(), at.primary).next().ok_or(PageFull)?;
             let flags = EntryFlags::LIVE | EntryFlags::IS_SECOND;
             self.place(position, key, hash, &Draft::half(&[value], 2, flags));
             let state = at.primary_state;
@@ -510,10 +512,3 @@ impl<'a, W: Word, const WORDS: usize> BucketWriter<'a, W, WORDS> {
 
 /// Words of a value.
 const VALUE_WORDS: usize = 2;
-
-/// The first free position at or after `from`, else the first of all.
-fn nearest(free: u64, from: usize) -> Option<usize> {
-    let behind = free >> from << from;
-    let chosen = if behind != 0 { behind } else { free };
-    (chosen != 0).then(|| chosen.trailing_zeros() as usize)
-}

@@ -18,6 +18,7 @@ impl InlineValues {
     pub const EMPTY: Self = Self { values: [E::ZERO; INLINE_VALUES_MAX], len: 0 };
 
     /// One value.
+    #[inline(always)]
     #[must_use]
     pub const fn one(value: E) -> Self {
         Self { values: [value, E::ZERO, E::ZERO, E::ZERO], len: 1 }

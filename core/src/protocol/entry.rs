@@ -52,13 +52,18 @@ pub(crate) fn entry_line<W, const WORDS: usize>(page: &[W; WORDS], position: usi
 /// and whoever concludes something from a tag that is not there has an Acquire fence first.
 #[inline(always)]
 pub(crate) fn tagged<W: Word, const WORDS: usize>(page: &[W; WORDS], tag: u8) -> u64 {
-    // All eight words in a page of full size.
     let words_in_use = const { entries_in(WORDS).div_ceil(8) };
     let line = tag_line(page);
-    let tags: Tags = core::array::from_fn(|word| {
-        if word < words_in_use { line[word].load(Ordering::Relaxed) } else { 0 }
-    });
-    probe::equal(&tags, tag) & all_positions(WORDS)
+    let equal = if words_in_use == line.len() {
+        W::equal_bytes(line, tag)
+    } else {
+        // A page of a model, in which each load counts.
+        let tags: Tags = core::array::from_fn(|word| {
+            if word < words_in_use { line[word].load(Ordering::Relaxed) } else { 0 }
+        });
+        probe::equal(&tags, tag)
+    };
+    equal & all_positions(WORDS)
 }
 
 /// One bit for each position of a page.
@@ -66,20 +71,39 @@ pub(crate) const fn all_positions(words: usize) -> u64 {
     (1 << entries_in(words)) - 1
 }
 
-/// The set bits of a mask, lowest first.
+/// The set bits of a mask, from one position on and round to the others.
 #[derive(Clone, Copy)]
-pub(crate) struct Positions(pub(crate) u64);
+pub(crate) struct Positions {
+    /// The mask, turned so that bit 0 is that of `from`.
+    turned: u64,
+    from: usize,
+}
+
+impl Positions {
+    /// All set bits, lowest first.
+    #[inline(always)]
+    pub(crate) const fn all(mask: u64) -> Self {
+        Self { turned: mask, from: 0 }
+    }
+
+    /// All set bits, beginning with those at `home` and behind it. Entries are put where this finds the first free
+    /// position, so a search that begins there meets its key before most others with the same tag.
+    #[inline(always)]
+    pub(crate) const fn from_home(mask: u64, home: usize) -> Self {
+        Self { turned: mask.rotate_right(home as u32), from: home }
+    }
+}
 
 impl Iterator for Positions {
     type Item = usize;
 
     #[inline(always)]
     fn next(&mut self) -> Option<usize> {
-        if self.0 == 0 {
+        if self.turned == 0 {
             return None;
         }
-        let position = self.0.trailing_zeros() as usize;
-        self.0 &= self.0 - 1;
+        let position = (self.turned.trailing_zeros() as usize + self.from) % u64::BITS as usize;
+        self.turned &= self.turned - 1;
         Some(position)
     }
 }
@@ -98,6 +122,14 @@ impl Meta {
     pub(crate) const fn new(state: State, version: u32) -> Self {
         let codes = ecc::encode(state.mask) as u64 | (ecc::encode(state.flags) as u64) << 8;
         Self(codes | (version as u64) << 32)
+    }
+
+    /// True of the meta word of most entries: a key with no more than one value, in the first slot. No bit of what it says is
+    /// flipped.
+    #[inline(always)]
+    pub(crate) const fn is_one_value(self) -> bool {
+        const ONE_VALUE: Meta = Meta::new(State { mask: 1, flags: EntryFlags::LIVE }, 0);
+        self.0 as u16 == ONE_VALUE.0 as u16
     }
 
     /// How often this position has been published.

@@ -34,6 +34,9 @@ pub trait View<const WORDS: usize> {
     /// The page that a directory slot names. An Acquire load: the page was built before.
     fn directory_slot(&self, index: u32) -> u32;
 
+    /// Asks for the memory of a directory slot.
+    fn prefetch_slot(&self, _index: u32) {}
+
     /// The page that an overflow-table slot names. An Acquire load: the page was built before.
     fn overflow_slot(&self, logical: u32) -> u32;
 
@@ -116,25 +119,6 @@ pub fn prefetch<const WORDS: usize, V: View<WORDS>>(view: &V, hash: KeyHash) {
     }
 }
 
-/// For a batch, some lookups ahead: asks for the line that tells where in its page this key lies. The directory slot is
-/// loaded here, so those of several keys are better prefetched before.
-#[inline]
-pub fn prefetch_tags<const WORDS: usize, V: View<WORDS>>(view: &V, hash: KeyHash) {
-    let page = view.directory_slot(hash.directory_index(view.depth()));
-    if page != NO_PAGE {
-        bucket_read::prefetch_tags(view.bucket(page));
-    }
-}
-
-/// For a batch, after [`prefetch_tags`] and before the [`lookup`]: asks for the line of the key's entry.
-#[inline]
-pub fn prefetch_tagged<const WORDS: usize, V: View<WORDS>>(view: &V, hash: KeyHash) {
-    let page = view.directory_slot(hash.directory_index(view.depth()));
-    if page != NO_PAGE {
-        bucket_read::prefetch_tagged(view.bucket(page), hash);
-    }
-}
-
 /// Looks for `key`, whose hash is `hash`.
 ///
 /// The answer was right at one instant between call and return. The caller's pin keeps what a
@@ -150,30 +134,40 @@ pub fn lookup<const WORDS: usize, V: View<WORDS>>(
     hash: KeyHash,
 ) -> Result<Answer, LookupFault> {
     match glance(view, key, hash) {
-        Some(answer) => Ok(answer),
-        None => search(view, key, hash),
+        Glance::OneValue(value) => Ok(Answer::Inline(InlineValues::one(value))),
+        Glance::Absent => Ok(Answer::Absent),
+        Glance::Unclear => search(view, key, hash),
     }
 }
 
-/// The answer of a [`lookup`] where one look at one entry gives it, as for nearly all keys that are there; `None` says
-/// nothing.
+/// What a [`glance`] says about a key.
+#[derive(Clone, Copy, Debug)]
+pub enum Glance {
+    /// It has this one value.
+    OneValue(E),
+    /// It is not there.
+    Absent,
+    /// Nothing: [`search`] will tell.
+    Unclear,
+}
+
+/// The answer of a [`lookup`] where one look at a page gives it, as for nearly all keys that have one value or are not there.
 ///
-/// For those who look up often: between this and [`search`] there is no answer that both paths must lay down in one
-/// place in memory, so that of this one can stay in registers.
+/// For those who look up often: small enough to stay in registers, where an [`Answer`] must lie in memory.
 #[inline(always)]
-pub fn glance<const WORDS: usize, V: View<WORDS>>(
-    view: &V,
-    key: E,
-    hash: KeyHash,
-) -> Option<Answer> {
-    let page = view.directory_slot(hash.directory_index(view.depth()));
+pub fn glance<const WORDS: usize, V: View<WORDS>>(view: &V, key: E, hash: KeyHash) -> Glance {
+    let depth = view.depth();
+    let page = view.directory_slot(hash.directory_index(depth));
     if page == NO_PAGE {
-        return None;
+        return Glance::Unclear;
     }
-    match bucket_read::glance(view.bucket(page), key, hash)? {
-        Found::Inline(values) => Some(Answer::Inline(values)),
-        Found::Spilled { reference, .. } => SetReference::decode(reference).map(Answer::Set),
-        Found::Miss { .. } => None,
+    let page = view.bucket(page);
+    bucket_read::prefetch(page, hash);
+    match bucket_read::glance(page, key, hash) {
+        bucket_read::Glance::OneValue(value) => Glance::OneValue(value),
+        // As in `search`: an older depth may have led to the wrong page.
+        bucket_read::Glance::Miss if view.depth() == depth => Glance::Absent,
+        _ => Glance::Unclear,
     }
 }
 
