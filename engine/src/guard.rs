@@ -4,12 +4,13 @@ use std::marker::PhantomData;
 
 use cidstore_core::E;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::handle::Store;
 use crate::read::{Reader, Walk};
 use crate::shared::LiveView;
 use crate::sync::pins::Pin;
 use crate::values::Values;
+use crate::valueset::Chunk;
 
 /// A pin on the store: reads through it skip the cost of pinning each time, and what they borrow stays readable.
 ///
@@ -100,8 +101,9 @@ impl ReadGuard<'_> {
         Ok(SetIter {
             store: self.store,
             walk: Some(walk),
-            chunk: Vec::new(),
-            next: 0,
+            chunk: Chunk::new(),
+            given: 0,
+            failure: None,
             _guard: PhantomData,
         })
     }
@@ -119,43 +121,52 @@ pub struct SetIter<'a> {
     store: &'a Store,
     /// `None` at the end, or after an error.
     walk: Option<Walk>,
-    chunk: Vec<E>,
-    next: usize,
+    chunk: Chunk,
+    /// Values of the chunk that were given.
+    given: usize,
+    /// Why the walk ended, until that is told.
+    failure: Option<Error>,
     /// The guard keeps the pages that the walk refers to.
     _guard: PhantomData<&'a ReadGuard<'a>>,
 }
 
 impl SetIter<'_> {
-    fn refill(&mut self) -> Result<()> {
+    /// Reads the next chunk; false if there is none, for whatever reason.
+    #[inline(never)]
+    fn refill(&mut self) -> bool {
+        self.given = 0;
+        self.chunk.clear();
+        let Some(walk) = &mut self.walk else { return false };
         let shared = &*self.store.engine().shared;
-        shared.check_open()?;
         let reader = Reader { shared, view: shared.view() };
-        self.next = 0;
-        if let Some(walk) = &mut self.walk
-            && !reader.next_chunk(walk, &mut self.chunk)?
-        {
+        let read = shared.check_open().and_then(|()| reader.next_chunk(walk, &mut self.chunk));
+        if read.is_err() {
+            self.chunk.clear();
+        }
+        self.failure = read.err();
+        let has_more = !self.chunk.values().is_empty();
+        if !has_more {
             self.walk = None;
         }
-        Ok(())
+        has_more
     }
 }
 
 impl Iterator for SetIter<'_> {
     type Item = Result<E>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        if self.next == self.chunk.len() {
-            self.chunk.clear();
-            self.walk.as_ref()?;
-            if let Err(error) = self.refill() {
-                self.walk = None;
-                self.chunk.clear();
-                return Some(Err(error));
+        // The answer is not given by `refill`, so that that of all values but the first of a chunk stays in registers.
+        loop {
+            if let Some(&value) = self.chunk.values().get(self.given) {
+                self.given += 1;
+                return Some(Ok(value));
+            }
+            if !self.refill() {
+                return self.failure.take().map(Err);
             }
         }
-        let value = self.chunk.get(self.next).copied()?;
-        self.next += 1;
-        Some(Ok(value))
     }
 }
 

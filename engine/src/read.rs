@@ -94,10 +94,8 @@ impl<V: View<PAGE_WORDS> + SetView> Reader<'_, V> {
 
     #[inline(never)]
     fn read_set(&self, set: SetReference) -> Result<Values> {
-        let mut values = Vec::new();
-        let each = |chunk: &[E]| values.extend_from_slice(chunk);
-        valueset::read_all(&self.view, set.encode(), each).map_err(|f| self.set_fault(f))?;
-        Ok(Values::many(values))
+        let values = valueset::collect(&self.view, set.encode());
+        Ok(Values::many(values.map_err(|fault| self.set_fault(fault))?))
     }
 
     /// All values of each key, fetching the memory of later keys while earlier ones are read.
@@ -170,24 +168,21 @@ impl<V: View<PAGE_WORDS> + SetView> Reader<'_, V> {
     /// A walk through a key's values, a chunk at a time.
     pub(crate) fn walk(&self, key: E) -> Result<Walk> {
         Ok(match self.lookup(key, self.seed().hash(key))? {
-            Answer::Inline(values) => Walk::Inline(values.as_slice().to_vec()),
-            Answer::Absent => Walk::Inline(Vec::new()),
+            Answer::Inline(values) => Walk::Inline(valueset::Chunk::of(values.as_slice())),
+            Answer::Absent => Walk::Inline(valueset::Chunk::new()),
             Answer::Set(set) => Walk::Set(valueset::LeafCursor::new(set.encode())),
         })
     }
 
-    /// The next chunk of a walk; `false` at its end.
-    pub(crate) fn next_chunk(&self, walk: &mut Walk, chunk: &mut Vec<E>) -> Result<bool> {
-        chunk.clear();
+    /// The next chunk of a walk, empty at its end.
+    pub(crate) fn next_chunk(&self, walk: &mut Walk, chunk: &mut valueset::Chunk) -> Result<()> {
         match walk {
-            Walk::Inline(values) => chunk.append(values),
+            Walk::Inline(values) => *chunk = std::mem::take(values),
             Walk::Set(cursor) => {
-                let mut read = valueset::Chunk::new();
-                cursor.next(&self.view, &mut read).map_err(|fault| self.set_fault(fault))?;
-                chunk.extend_from_slice(read.values());
+                cursor.next(&self.view, chunk).map_err(|fault| self.set_fault(fault))?;
             }
         }
-        Ok(!chunk.is_empty())
+        Ok(())
     }
 }
 
@@ -220,6 +215,6 @@ impl<V: View<PAGE_WORDS, W = PageWord>> Reader<'_, V> {
 /// Where a walk through the values of one key is. Belongs to one pin.
 #[derive(Debug)]
 pub(crate) enum Walk {
-    Inline(Vec<E>),
+    Inline(valueset::Chunk),
     Set(valueset::LeafCursor),
 }

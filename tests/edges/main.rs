@@ -11,6 +11,7 @@ mod backups;
 mod batches;
 mod files;
 mod lifetime;
+mod many;
 mod named_files;
 mod openers;
 mod options;

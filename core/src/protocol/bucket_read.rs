@@ -155,7 +155,7 @@ pub(super) fn glance_at<W: Word, const WORDS: usize>(
 /// # Errors
 ///
 /// As [`find`].
-#[inline(never)]
+#[inline]
 pub(super) fn search<W: Word, const WORDS: usize>(
     page: &[W; WORDS],
     key: E,
@@ -217,7 +217,7 @@ fn attempt<W: Word, const WORDS: usize>(
 /// The second is published before and killed after the first entry says that it exists. So if the first
 /// is the same before and after, the second that was found in between belonged to it; and if it was not
 /// found then, it is not there.
-#[inline(never)]
+#[inline]
 fn join_second<W: Word, const WORDS: usize>(
     page: &[W; WORDS],
     key: E,
@@ -226,7 +226,8 @@ fn join_second<W: Word, const WORDS: usize>(
     first: &Primary,
 ) -> Result<Found, Obstacle> {
     let mut joined = None;
-    for candidate in Positions::all(tagged(page, hash.tag())) {
+    // The second is put behind the first, if there is room.
+    for candidate in Positions::from_home(tagged(page, hash.tag()), position + 1) {
         if let Some(values) = look_second(entry_line(page, candidate), candidate, key)? {
             joined = Some(first.values().joined(values));
             break;

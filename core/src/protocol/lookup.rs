@@ -176,7 +176,7 @@ pub fn glance<const WORDS: usize, V: View<WORDS>>(view: &V, key: E, hash: KeyHas
 /// # Errors
 ///
 /// As [`lookup`].
-#[inline(never)]
+#[inline]
 pub fn search<const WORDS: usize, V: View<WORDS>>(
     view: &V,
     key: E,

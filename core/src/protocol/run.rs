@@ -23,12 +23,16 @@ use super::search::border;
 use super::value_fault::ValueFault;
 use super::word::Word;
 use crate::entity::E;
+use crate::probe;
 
 /// Words of tombstone bits in a run.
 pub const TOMBSTONE_WORDS: usize = 4;
 
 /// Most positions of any run: one a tombstone bit.
 pub const POSITIONS_MAX: usize = TOMBSTONE_WORDS * 64;
+
+/// Positions on a cache line.
+const POSITIONS_PER_LINE: usize = 4;
 
 /// Sorted regions shorter than this are scanned: all of them is as quickly looked at as a part.
 const BINARY_SEARCH_MIN: usize = 16;
@@ -150,6 +154,13 @@ impl<'a, W: Word> Run<'a, W> {
         let (values, _) = words.get(values_word..)?.as_chunks();
         let values = values.get(..POSITIONS_MAX).unwrap_or(values);
         Some(Self { meta, tombstones, values })
+    }
+
+    /// Brings all positions near, while the meta word that tells how many count is on its way, too: for those who will
+    /// look at most of them.
+    #[inline]
+    pub fn prefetch(&self) {
+        self.values.chunks(POSITIONS_PER_LINE).flat_map(<[_]>::first).for_each(probe::prefetch);
     }
 
     /// Positions that the run has.

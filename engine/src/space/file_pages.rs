@@ -54,6 +54,7 @@ impl FilePages {
     }
 
     /// Marks a page as taken; false if it was already, or lies outside the space.
+    #[inline]
     pub(crate) fn take(&mut self, page: u32) -> bool {
         if page >= self.page_count || self.is_taken(page) {
             return false;

@@ -42,6 +42,7 @@ impl SlotArray {
     /// Swings a slot. Of a table only the writer does, and only through `TableWriter`, which keeps snapshots whole.
     ///
     /// Release: pairs with [`get`](Self::get).
+    #[inline]
     pub(crate) fn set(&self, index: u32, page: u32) {
         self.memory.slot(index as usize).store(page, Ordering::Release);
     }

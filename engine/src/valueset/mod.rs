@@ -40,7 +40,7 @@ use crate::sync::Page;
 pub(crate) use allocator::ExtentAllocator;
 pub(crate) use pages::{FreshPage, ValuePages};
 pub(crate) use read::{
-    Chunk, LeafCursor, SetView, contains, count, extent_owners, read_all, tombstones,
+    Chunk, LeafCursor, SetView, collect, contains, count, extent_owners, read_all, tombstones,
 };
 pub(crate) use verify::verify;
 

@@ -10,14 +10,18 @@
 
 use cidstore_core::E;
 use cidstore_core::layout::entry::SetReference;
+use cidstore_core::probe;
 use cidstore_core::protocol::extent::{Extent, Extents};
 use cidstore_core::protocol::inner::Inner;
 use cidstore_core::protocol::leaf::Leaf;
-use cidstore_core::protocol::run::{POSITIONS_MAX, Run, RunState};
+use cidstore_core::protocol::run::{Run, RunState};
 use cidstore_core::protocol::value_fault::ValueFault;
 
 use super::{Place, SetFault, at};
 use crate::sync::{Page, PageWord};
+
+/// Words of a cache line.
+const LINE_WORDS: usize = 8;
 
 /// Value pages by logical number: the store's table under a pin, or a snapshot's.
 pub(crate) trait SetView {
@@ -32,7 +36,9 @@ fn page<V: SetView>(view: &V, logical: u32) -> Result<&Page, SetFault> {
 
 fn extent<V: SetView>(view: &V, logical: u32, index: u8) -> Result<Extent<'_, PageWord>, SetFault> {
     let extents = Extents::open(page(view, logical)?).map_err(at(logical))?;
-    extents.extent(index).map_err(at(logical))
+    let extent = extents.extent(index).map_err(at(logical))?;
+    extent.run().prefetch();
+    Ok(extent)
 }
 
 fn inner<V: SetView>(view: &V, logical: u32) -> Result<Inner<'_, PageWord>, SetFault> {
@@ -119,6 +125,23 @@ pub(crate) fn tombstones<V: SetView>(view: &V, reference: u64) -> Result<u64, Se
     Ok(counts(view, reference)?.1)
 }
 
+/// All values of the set.
+///
+/// # Errors
+///
+/// [`SetFault`] if the set is damaged.
+pub(crate) fn collect<V: SetView>(view: &V, reference: u64) -> Result<Vec<E>, SetFault> {
+    let mut chunk = Chunk::new();
+    let mut cursor = LeafCursor::new(reference);
+    cursor.next(view, &mut chunk)?;
+    let mut values = chunk.0;
+    let mut chunk = Chunk::new();
+    while cursor.next(view, &mut chunk)? {
+        values.extend_from_slice(chunk.values());
+    }
+    Ok(values)
+}
+
 /// Gives all values of the set to `each`, a chunk at a time.
 ///
 /// # Errors
@@ -161,39 +184,46 @@ fn read_small(run: Run<'_, PageWord>, state: &RunState, mut each: impl FnMut(&[E
     }
 }
 
-/// Values of one extent or leaf, as they were at one instant.
-#[derive(Clone, Debug)]
-pub(crate) struct Chunk {
-    values: [E; POSITIONS_MAX],
-    count: usize,
-}
+/// Values of one extent or leaf, as they were at one instant. Its memory is used again for the next ones.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Chunk(Vec<E>);
 
 impl Chunk {
     /// An empty chunk.
     pub(crate) const fn new() -> Self {
-        Self { values: [E::ZERO; POSITIONS_MAX], count: 0 }
+        Self(Vec::new())
+    }
+
+    /// These values.
+    pub(crate) fn of(values: &[E]) -> Self {
+        Self(values.to_vec())
     }
 
     /// The values.
+    #[inline]
     pub(crate) fn values(&self) -> &[E] {
-        self.values.get(..self.count).unwrap_or_default()
+        &self.0
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.0.clear();
     }
 
     /// Takes the live values of `state` that are not below `from`.
     fn fill(&mut self, run: Run<'_, PageWord>, state: &RunState, from: Option<E>) {
-        let Some(from) = from else {
-            self.count = run.copy(state, &mut self.values);
-            return;
-        };
-        self.count = 0;
-        run.for_each(state, |value| {
-            if value >= from
-                && let Some(slot) = self.values.get_mut(self.count)
-            {
-                *slot = value;
-                self.count += 1;
+        self.0.clear();
+        match from {
+            None => {
+                self.0.resize(state.count(), E::ZERO);
+                let copied = run.copy(state, &mut self.0);
+                self.0.truncate(copied);
             }
-        });
+            Some(from) => run.for_each(state, |value| {
+                if value >= from {
+                    self.0.push(value);
+                }
+            }),
+        }
     }
 }
 
@@ -248,14 +278,14 @@ impl LeafCursor {
         view: &V,
         chunk: &mut Chunk,
     ) -> Result<bool, SetFault> {
-        chunk.count = 0;
-        while chunk.count == 0 {
+        chunk.clear();
+        while chunk.values().is_empty() {
             self.next = match std::mem::replace(&mut self.next, Next::End) {
                 Next::End => return Ok(false),
                 Next::From(bound) => self.start(view, bound, chunk)?,
                 Next::Leaf(logical, bound) => {
                     // The chain led here, so the leaf has nothing below its bound.
-                    take((logical, leaf(view, logical)?), bound, None, chunk)?
+                    take(view, (logical, leaf(view, logical)?), bound, None, chunk)?
                 }
             };
         }
@@ -271,21 +301,27 @@ impl LeafCursor {
                 chunk.fill(run, &run.state().map_err(at(page))?, floor);
                 Ok(Next::End)
             }
-            Place::Large { root } => take(find_leaf(view, root, bound)?, bound, floor, chunk),
+            Place::Large { root } => take(view, find_leaf(view, root, bound)?, bound, floor, chunk),
         }
     }
 }
 
 /// Takes the values from `floor` on of a leaf that covers `bound`, and tells what comes next.
-fn take(
+fn take<V: SetView>(
+    view: &V,
     (logical, leaf): (u32, Leaf<'_, PageWord>),
     bound: E,
     floor: Option<E>,
     chunk: &mut Chunk,
 ) -> Result<Next, SetFault> {
+    let end = leaf.end();
+    // The next leaf lies anywhere: it comes while the caller looks at the values of this one.
+    if let Some(next) = end.and_then(|end| view.value_page(end.next)) {
+        next.chunks(LINE_WORDS).flat_map(<[_]>::first).for_each(probe::prefetch);
+    }
     let run = leaf.run();
     chunk.fill(run, &run.state().map_err(at(logical))?, floor);
-    match leaf.end() {
+    match end {
         None => Ok(Next::End),
         Some(end) if end.high > bound => Ok(Next::Leaf(end.next, end.high)),
         Some(_) => Err(at(logical)(ValueFault::Bounds)),
