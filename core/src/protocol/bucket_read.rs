@@ -53,22 +53,23 @@ pub fn prefetch<W: Word, const WORDS: usize>(page: &[W; WORDS], hash: KeyHash) {
     probe::prefetch(entry_line(page, (home + 1) % entries_in(WORDS)));
 }
 
-/// Brings near the line of tags, for [`prefetch_tagged`] a few lookups later, and the header, which tells a miss.
+/// Brings near the line of tags, for [`prefetch_tagged`] a few lookups later.
 #[inline(always)]
 pub(super) fn prefetch_tags<W, const WORDS: usize>(page: &[W; WORDS]) {
     probe::prefetch(tag_line(page));
-    probe::prefetch(header_line(page));
 }
 
-/// Brings near the first entry with the key's tag. Answers the positions that have it, for [`glance_at`].
+/// Brings near the first entry with the key's tag, or the header, which tells a miss. Answers the positions that have the
+/// tag, for [`glance_at`].
 #[inline(always)]
 pub(super) fn prefetch_tagged<W: Word, const WORDS: usize>(
     page: &[W; WORDS],
     hash: KeyHash,
 ) -> Positions {
     let positions = likely(page, hash);
-    if let Some(first) = positions.clone().next() {
-        probe::prefetch(entry_line(page, first));
+    match positions.clone().next() {
+        Some(first) => probe::prefetch(entry_line(page, first)),
+        None => probe::prefetch(header_line(page)),
     }
     positions
 }
