@@ -29,7 +29,7 @@ pub mod neon;
 pub mod sse2;
 
 use core::sync::atomic::AtomicU64;
-#[cfg(not(all(target_arch = "x86_64", not(miri))))]
+#[cfg(any(miri, not(target_arch = "x86_64")))]
 use core::sync::atomic::Ordering;
 
 /// The tags of a bucket: one byte a position.
@@ -73,7 +73,7 @@ pub fn equal(tags: &Tags, tag: u8) -> u64 {
 pub fn equal_shared(tags: &[AtomicU64; 8], tag: u8) -> u64 {
     #[cfg(all(target_arch = "x86_64", not(miri)))]
     return sse2::equal_shared(tags, tag);
-    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    #[cfg(any(miri, not(target_arch = "x86_64")))]
     equal(&tags.each_ref().map(|word| word.load(Ordering::Relaxed)), tag)
 }
 
