@@ -1,6 +1,6 @@
 //! The probe in 128-bit registers, and the prefetch hint. Every x86-64 processor has both.
 //!
-//! Tags that are given as integers are put together in registers. Those in shared memory are [loaded](load_shared) there:
+//! Tags that are given as integers are put together in registers. Those in shared memory are loaded there:
 //! four instructions instead of twenty.
 
 #[cfg(not(miri))]

@@ -5,9 +5,9 @@
 //! instant between call and return. The rules (R1 to R6) are in `docs/design.md`; this file is the
 //! readers' half of them and `bucket_write` the writer's.
 //!
-//! Most lookups end with a [`glance`]: no position has the key's tag, or the first that has it holds the key with its one
+//! Most lookups end with a glance (`glance`): no position has the key's tag, or the first that has it holds the key with its one
 //! value. It is short, so that the processor is done with it before the memory of the next lookup is there, and its
-//! branches go the same way nearly always. Everything else is sorted out by a [`search`].
+//! branches go the same way nearly always. Everything else is sorted out by a search (`search`).
 //!
 //! A key is there for readers if its tag is and its entry's meta says so. Of a new entry the tag comes last and of a removed
 //! one it goes last, so there is one instant at which a key comes, and one at which it goes.
