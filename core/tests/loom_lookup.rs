@@ -14,7 +14,7 @@ use std::cell::Cell as StdCell;
 use std::sync::Arc;
 
 use cidstore_core::E;
-use cidstore_core::hash::{HashSeed, KeyHash};
+use cidstore_core::hash::KeyHash;
 use cidstore_core::layout::bucket::OVERFLOW_WORD;
 use cidstore_core::protocol::batch::glance_many;
 use cidstore_core::protocol::bucket_build::{self, Header, Item};

@@ -237,6 +237,9 @@ impl Store {
 
     /// The values of each key, in the order of the keys. Faster than one by one: memory is fetched ahead.
     ///
+    /// Each answer is of some instant of the call, in no order: of two writes that came one after the other meanwhile, it may
+    /// show the second alone. A [`snapshot`](Self::snapshot) shows one instant.
+    ///
     /// # Errors
     ///
     /// See [`Store`].

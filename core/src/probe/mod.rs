@@ -88,11 +88,11 @@ pub fn prefetch<T>(word: &T) {
 
 #[cfg(test)]
 mod tests {
+    use core::sync::atomic::AtomicU64;
+
     use proptest::prelude::*;
 
     use super::scalar::Scalar;
-    use core::sync::atomic::AtomicU64;
-
     use super::{Probe, Tags, equal, equal_shared};
 
     /// One byte at a time.

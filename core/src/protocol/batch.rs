@@ -26,7 +26,8 @@ struct Passed {
 
 /// Calls `each` for all keys in their order, with the index of the key, its hash by `hash_of`, and what a [`glance`] at it says.
 ///
-/// The caller's pin spans the call: each answer was right at one instant of it.
+/// The caller's pin spans the call: each answer was right at one instant of it. These instants need not follow each other as
+/// the keys do, since the page of a key is told some keys before it is looked at.
 ///
 /// # Errors
 ///
