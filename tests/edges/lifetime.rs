@@ -184,3 +184,19 @@ fn closing_beside_readers_and_writers_ends_them_politely() {
         assert!(again.contains(1500, 1500).unwrap());
     }
 }
+
+#[test]
+fn a_walk_through_a_set_that_closing_cuts_short_says_so_once() {
+    let (_scratch, store) = empty();
+    let pairs: Vec<(E, E)> = (0..10_000_u64).map(|n| (E::ZERO, E::from(n))).collect();
+    store.batch_insert(&pairs).unwrap();
+    let guard = store.pin().unwrap();
+    let mut values = guard.values(0).unwrap();
+    assert!(values.next().unwrap().is_ok());
+    store.close().unwrap();
+    let rest: Vec<_> = values.by_ref().collect();
+    let (last, before) = rest.split_last().unwrap();
+    assert!(matches!(last, Err(Error::Closed)), "{last:?}");
+    assert!(before.len() < 9_999 && before.iter().all(Result::is_ok));
+    assert!(values.next().is_none(), "a walk that failed has ended");
+}
