@@ -21,12 +21,12 @@ use cidstore_core::layout::superblock::Superblock;
 use cidstore_core::layout::table::{
     SLOT_BITS, SLOTS_PER_TABLE_PAGE, Space, TableKind, TablePage, TableSlot,
 };
-use cidstore_core::layout::{PAGE_BYTES, PageKind};
+use cidstore_core::layout::{NO_PAGE, PAGE_BYTES, PageKind};
 use cidstore_core::repair;
 
 use crate::shared::Shared;
 use crate::space::layout::FileLayout;
-use crate::table::shadow::{DamagedNode, LoadFault, ShadowTable};
+use crate::table::shadow::{LoadFault, NodePlace, ShadowTable};
 use crate::upkeep::add;
 
 /// Reads the tables of a superblock, and mends what it can.
@@ -61,12 +61,20 @@ impl<'a> Mender<'a> {
     /// Reads one table.
     pub(super) fn load(&mut self, kind: TableKind) -> Result<ShadowTable, LoadFault> {
         let (shared, files, root) = (self.shared, self.files, self.superblock.root(kind));
-        let read = |page, out: &mut [u8]| {
-            let place = files.place_of(Space::Tables, page).filter(|_| page != 0);
-            let Some((offset, _)) = place else {
-                return Err(LoadFault::Damaged { page, detail: "no such page in the file".into() });
-            };
-            shared.file.read_at(offset, out).map_err(LoadFault::Read)
+        let read = |mut page: u32, mut out: &mut [u8]| {
+            while !out.is_empty() {
+                let place = files.place_of(Space::Tables, page).filter(|_| page != NO_PAGE);
+                let Some((offset, together)) = place else {
+                    let detail = "no such page in the file".into();
+                    return Err(LoadFault::Damaged { page, detail });
+                };
+                let here = out.len().min(together as usize * PAGE_BYTES);
+                let (now, later) = out.split_at_mut(here);
+                shared.file.read_at(offset, now).map_err(LoadFault::Read)?;
+                page += (here / PAGE_BYTES) as u32;
+                out = later;
+            }
+            Ok(())
         };
         let mend = |node, page: &mut TablePage| {
             if let Some(mended) = self.mend(kind, node, page) {
@@ -83,7 +91,7 @@ impl<'a> Mender<'a> {
     }
 
     /// What a node must have said, if that can be told.
-    fn mend(&mut self, kind: TableKind, node: DamagedNode, page: &TablePage) -> Option<TablePage> {
+    fn mend(&mut self, kind: TableKind, node: NodePlace, page: &TablePage) -> Option<TablePage> {
         let mut bytes: [u8; PAGE_BYTES] = zerocopy::transmute!(*page);
         let TableSlot { page: number, checksum } = node.at;
         if repair::repair(Space::Tables, number, checksum, &mut bytes).is_some() {
@@ -111,7 +119,7 @@ impl<'a> Mender<'a> {
     }
 
     /// A leaf of the directory with the newest bucket of each slot.
-    fn directory_leaf(&mut self, node: DamagedNode) -> TablePage {
+    fn directory_leaf(&mut self, node: NodePlace) -> TablePage {
         if self.buckets.is_none() {
             self.buckets = Some(self.find_buckets());
         }

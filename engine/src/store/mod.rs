@@ -3,7 +3,7 @@
 //! In reading order: [`turns`] says which thread leads, [`engine`] holds the parts, [`commit`] lets many threads write
 //! through one leader, who waits in `gathering` for others, `group` takes what others have gathered, [`feeds`] knows who reads the log, [`checkpointing`] runs
 //! checkpoints beside them, [`background`] is the store's own threads, [`open`]
-//! creates, opens and recovers, `mending` reads tables that are damaged, [`scrubbing`] finds damaged pages, `evidence` judges what they were and `repairing` puts them
+//! creates, opens and recovers, where `filling` fills the live tables and `mending` reads those that are damaged, [`scrubbing`] finds damaged pages, `evidence` judges what they were and `repairing` puts them
 //! right, [`tidying`] has the pieces of maintenance, [`upkeep`] takes them bit by bit.
 
 pub(crate) mod background;
@@ -14,6 +14,7 @@ pub(crate) mod create;
 pub(crate) mod engine;
 mod evidence;
 pub(crate) mod feeds;
+mod filling;
 #[cfg(test)]
 mod fork_tests;
 mod gathering;

@@ -5,7 +5,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use cidstore_core::hash::MAX_DEPTH;
 use cidstore_core::layout::PAGE_BYTES;
 use cidstore_core::layout::record::{HybridTime, Opcode};
 use cidstore_core::layout::superblock::{
@@ -17,6 +16,7 @@ use super::background::Background;
 use super::create::temporary_name;
 use super::engine::{Engine, WriterState};
 use super::feeds::Feeds;
+use super::filling::{self, Filled};
 use super::gathering::Gathering;
 use super::mending::Mender;
 use super::tuned::Tuned;
@@ -32,7 +32,6 @@ use crate::space::limbo::{Retired, Waiting};
 use crate::space::region::Region;
 use crate::sync::whole::Mutex;
 use crate::table::LiveTables;
-use crate::table::partition::{DirectoryBucket, for_each_bucket};
 use crate::table::shadow::{LoadFault, ShadowTable};
 use crate::valueset::ExtentAllocator;
 use crate::view::ViewKeeper;
@@ -164,9 +163,8 @@ fn load(
     shared.reads = settings.count_reads.then(ReadCounts::default);
     let shared = Arc::new(shared);
     let shadows = load_shadows(&shared, &newest, &files)?;
-    let mut depth_counts = [0; MAX_DEPTH as usize + 1];
-    let mut numbers = [Vec::new(), Vec::new()];
-    fill_tables(&shared, &newest, &shadows, &mut files, &mut depth_counts, &mut numbers)?;
+    let Filled { depth_counts, free_numbers } =
+        filling::fill_tables(&shared, newest.global_depth, &shadows, &mut files)?;
     let view = ViewKeeper::find(settings.view.clone(), &*shared.file, &mut files, &newest)?;
     let kept = keep_older(&shared, older.as_ref(), &newest, &mut files);
 
@@ -179,7 +177,7 @@ fn load(
         Some(older) => older,
         None => Superblock { generation: 0, ..newest },
     };
-    let [overflow_free, value_free] = numbers;
+    let [overflow_free, value_free] = free_numbers;
     let mut pages = Pages::new(
         Arc::clone(&shared),
         Arc::clone(&files),
@@ -226,60 +224,6 @@ fn load_shadows(
     // The overflow table first: the pages that it names are none of the directory's.
     let overflow = load(TableKind::Overflow)?;
     Ok([load(TableKind::Directory)?, overflow, load(TableKind::Values)?])
-}
-
-/// Fills the live tables, and marks what they reach as taken.
-fn fill_tables(
-    shared: &Shared,
-    superblock: &Superblock,
-    shadows: &[ShadowTable; 3],
-    files: &mut FileLayout,
-    depth_counts: &mut [u64; MAX_DEPTH as usize + 1],
-    free_numbers: &mut [Vec<u32>; 2],
-) -> Result<()> {
-    let writer = crate::table::TableWriter::default();
-    let damaged = |detail: String| Error::Corrupt { path: shared.path.clone(), offset: 0, detail };
-    for node in shadows.iter().flat_map(ShadowTable::node_pages) {
-        if !files.pages_mut(Space::Tables).take(node) {
-            return Err(damaged(format!("table page {node} is used twice")));
-        }
-    }
-    let directory = &shadows[TableKind::Directory as usize];
-    let depth = superblock.global_depth;
-    if depth > MAX_DEPTH || directory.len() != 1 << depth {
-        let detail = format!("directory of depth {depth} with {} slots", directory.len());
-        return Err(damaged(detail));
-    }
-    writer.expect_depth(&shared.tables, depth);
-    for_each_bucket(directory.slots(), |DirectoryBucket { slot, local_depth }| {
-        if slot.page == 0 || !files.pages_mut(Space::Buckets).take(slot.page) {
-            let page = slot.page;
-            return Err(damaged(format!(
-                "page {page} is no bucket's, or two buckets', in the directory"
-            )));
-        }
-        shared.note_checksum(Space::Buckets, slot.page, slot.checksum);
-        depth_counts[local_depth as usize] += 1;
-        Ok(())
-    })?;
-    let pages = directory.slots().iter().map(|slot| slot.page);
-    writer.fill(&shared.tables, TableKind::Directory, pages);
-    writer.set_depth(&shared.tables, depth);
-    let numbered = [(TableKind::Overflow, Space::Buckets), (TableKind::Values, Space::Values)];
-    for ((kind, space), free) in numbered.into_iter().zip(free_numbers) {
-        for (number, slot) in shadows[kind as usize].slots().iter().enumerate().skip(1) {
-            if slot.page == 0 {
-                free.push(number as u32);
-            } else if files.pages_mut(space).take(slot.page) {
-                shared.note_checksum(space, slot.page, slot.checksum);
-                writer.set(&shared.tables, kind, number as u32, slot.page);
-            } else {
-                return Err(damaged(format!("{kind:?} {number} names page {}", slot.page)));
-            }
-        }
-        free.reverse();
-    }
-    Ok(())
 }
 
 /// Pages that only the older superblock reaches.

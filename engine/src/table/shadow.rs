@@ -13,6 +13,9 @@ use zerocopy::IntoBytes;
 use super::slots::SLOTS_MAX;
 use crate::error::Result;
 
+/// Most nodes that are read with one call.
+const READ_PAGES: usize = 16;
+
 /// What a tree needs from the file. Page numbers are those of the tables space.
 pub(crate) trait TableFile {
     /// Takes a free page.
@@ -42,10 +45,10 @@ pub(crate) enum LoadFault {
     Damaged { page: u32, detail: String },
 }
 
-/// A node that is not what its parent says.
+/// What is known of a node before it is read.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct DamagedNode {
-    /// Where it lies, and its checksum.
+pub(crate) struct NodePlace {
+    /// Where it lies and what it must sum up to, by its parent.
     pub(crate) at: TableSlot,
     /// 0 for a leaf.
     pub(crate) level: usize,
@@ -238,58 +241,40 @@ impl ShadowTable {
         }
     }
 
-    /// Reads a tree from the file, checking each node against its parent.
+    /// Reads a tree from the file, checking each node against its parent. `read` reads pages that follow each other, from a
+    /// page on.
     ///
     /// A node that differs is handed to `mend`. What that makes of it is taken if it fits the checksum, and
     /// the next [`write`](Self::write) writes it again.
     pub(crate) fn load(
         root: &TableRoot,
         mut read: impl FnMut(u32, &mut [u8]) -> std::result::Result<(), LoadFault>,
-        mut mend: impl FnMut(DamagedNode, &mut TablePage),
+        mut mend: impl FnMut(NodePlace, &mut TablePage),
     ) -> std::result::Result<Self, LoadFault> {
-        let damaged = |page, detail: String| LoadFault::Damaged { page, detail };
-        let slot_count = usize::try_from(root.slot_count).unwrap_or(usize::MAX);
-        let mut counts = Vec::new();
-        let mut nodes = slot_count;
-        while nodes > 0 && slot_count <= SLOTS_MAX {
-            nodes = nodes.div_ceil(SLOTS_PER_TABLE_PAGE);
-            counts.push(nodes);
-            if nodes == 1 {
-                break;
-            }
-        }
-        if slot_count > SLOTS_MAX || counts.len() != root.height as usize {
-            let detail =
-                format!("a table of {slot_count} slots and height {} cannot be", root.height);
-            return Err(damaged(root.slot.page, detail));
-        }
+        let (slot_count, counts) = node_counts(root)?;
         let mut levels: Vec<Vec<TableSlot>> = Vec::new();
         let mut dirty_leaves = BTreeSet::new();
         let mut current = vec![root.slot];
+        let mut pages = [TablePage::EMPTY; READ_PAGES];
         for level in (0..counts.len()).rev() {
             let below = if level == 0 { slot_count } else { counts[level - 1] };
             let mut slots = Vec::with_capacity(below);
-            for (number, node) in current.iter().enumerate() {
-                let mut page = TablePage::EMPTY;
-                read(node.page, page.as_mut_bytes())?;
-                let take = (below - slots.len()).min(SLOTS_PER_TABLE_PAGE);
-                let sum = |page: &TablePage| {
-                    page_checksum(Space::Tables, node.page, zerocopy::transmute_ref!(page))
-                };
-                let (found, expected) = (sum(&page), node.checksum);
-                if found != expected {
-                    let node =
-                        DamagedNode { at: *node, level, node: number as u32, slot_count: take };
-                    mend(node, &mut page);
-                    if sum(&page) != expected {
-                        let detail =
-                            format!("checksum {found:#010x}, its parent says {expected:#010x}");
-                        return Err(damaged(node.at.page, detail));
+            let mut number = 0;
+            // Nodes that were written together lie together, as a rule.
+            let runs = current.chunk_by(|node, next| next.page == node.page.wrapping_add(1));
+            for run in runs.flat_map(|run| run.chunks(READ_PAGES)) {
+                let pages = &mut pages[..run.len()];
+                read(run[0].page, pages.as_mut_bytes())?;
+                for (&at, page) in run.iter().zip(pages) {
+                    let slot_count = (below - slots.len()).min(SLOTS_PER_TABLE_PAGE);
+                    let node = NodePlace { at, level, node: number, slot_count };
+                    if !check_node(node, page, &mut mend)? {
+                        let leaves_per_node = SLOTS_PER_TABLE_PAGE.pow(level as u32);
+                        dirty_leaves.insert((number as usize * leaves_per_node) as u32);
                     }
-                    let first_leaf = number * SLOTS_PER_TABLE_PAGE.pow(level as u32);
-                    dirty_leaves.insert(first_leaf as u32);
+                    slots.extend_from_slice(&page.slots[..slot_count]);
+                    number += 1;
                 }
-                slots.extend_from_slice(&page.slots[..take]);
             }
             levels.push(std::mem::replace(&mut current, slots));
         }
@@ -299,9 +284,51 @@ impl ShadowTable {
     }
 }
 
+/// Slots of the table that a root tells of, and nodes of each level, leaves first.
+fn node_counts(root: &TableRoot) -> std::result::Result<(usize, Vec<usize>), LoadFault> {
+    let slot_count = usize::try_from(root.slot_count).unwrap_or(usize::MAX);
+    let mut counts = Vec::new();
+    let mut nodes = slot_count;
+    while nodes > 0 && slot_count <= SLOTS_MAX {
+        nodes = nodes.div_ceil(SLOTS_PER_TABLE_PAGE);
+        counts.push(nodes);
+        if nodes == 1 {
+            break;
+        }
+    }
+    if slot_count > SLOTS_MAX || counts.len() != root.height as usize {
+        let detail = format!("a table of {slot_count} slots and height {} cannot be", root.height);
+        return Err(LoadFault::Damaged { page: root.slot.page, detail });
+    }
+    Ok((slot_count, counts))
+}
+
+/// Whether a node is what its parent says; false if it is now, and was not before it was mended.
+fn check_node(
+    node: NodePlace,
+    page: &mut TablePage,
+    mend: &mut impl FnMut(NodePlace, &mut TablePage),
+) -> std::result::Result<bool, LoadFault> {
+    let TableSlot { page: number, checksum: expected } = node.at;
+    let sum =
+        |page: &TablePage| page_checksum(Space::Tables, number, zerocopy::transmute_ref!(page));
+    let found = sum(page);
+    if found == expected {
+        return Ok(true);
+    }
+    mend(node, page);
+    if sum(page) != expected {
+        let detail = format!("checksum {found:#010x}, its parent says {expected:#010x}");
+        return Err(LoadFault::Damaged { page: number, detail });
+    }
+    Ok(false)
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+
+    use cidstore_core::layout::PAGE_BYTES;
 
     use super::*;
 
@@ -309,6 +336,14 @@ mod tests {
     struct MemoryFile {
         pages: BTreeMap<u32, Vec<u8>>,
         next: u32,
+    }
+
+    impl MemoryFile {
+        fn read(&self, first: u32, out: &mut [u8]) {
+            for (page, out) in (first..).zip(out.chunks_exact_mut(PAGE_BYTES)) {
+                out.copy_from_slice(&self.pages[&page]);
+            }
+        }
     }
 
     impl TableFile for MemoryFile {
@@ -327,7 +362,7 @@ mod tests {
 
     fn reload(root: &TableRoot, file: &MemoryFile) -> ShadowTable {
         let read = |page, out: &mut [u8]| {
-            out.copy_from_slice(&file.pages[&page]);
+            file.read(page, out);
             Ok(())
         };
         ShadowTable::load(root, read, |node, _| unreachable!("{node:?} is sound")).unwrap()
@@ -385,9 +420,9 @@ mod tests {
         table.set(1000, TableSlot { page: 5, checksum: 5 });
         let root = table.write(&mut file).unwrap();
         file.pages.get_mut(&1).unwrap()[17] ^= 4;
-        let load = |mend: fn(DamagedNode, &mut TablePage)| {
+        let load = |mend: fn(NodePlace, &mut TablePage)| {
             let read = |page, out: &mut [u8]| {
-                out.copy_from_slice(&file.pages[&page]);
+                file.read(page, out);
                 Ok(())
             };
             ShadowTable::load(&root, read, mend)
