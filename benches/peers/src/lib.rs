@@ -3,10 +3,12 @@
 //! [`run::compare`] takes each [`peer::Peer`] through the [`workload`]s by name. Every answer is checked; a peer that
 //! answers wrongly has no figures. What is measured, on what and with which settings goes into a [`report::Record`];
 //!
-//! Reading order: [`pairs`], [`sets`], [`peer`], [`peers`], [`statistics`], [`machine`], [`workload`], [`crash`], [`seat`],
+//! Reading order: [`pairs`], [`sets`], [`peer`], [`peers`], [`statistics`], [`machine`], [`floor`], [`workload`], [`crash`], [`seat`],
 //! [`report`], [`settings`], [`run`], [`plot`], [`kept`].
 
+mod besides;
 pub mod crash;
+pub mod floor;
 pub mod kept;
 pub mod machine;
 mod many;

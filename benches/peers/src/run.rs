@@ -11,6 +11,7 @@ use hdrhistogram::Histogram;
 
 use crate::Result;
 use crate::crash::Crash;
+use crate::floor::Floor;
 use crate::machine::{self, Machine};
 use crate::pairs::Pairs;
 use crate::peer::Mode;
@@ -30,6 +31,8 @@ pub const SHARES: [(&str, f64); 4] =
 pub const THREADS: [usize; 4] = [1, 2, 4, 8];
 /// Kills of each store: each is checked pair by pair.
 const KILLS: u64 = 3;
+/// Checkpoints that single inserts go through, in a store that counts them.
+const CHECKPOINTS_MIN: u64 = 3;
 /// How much longer than other timed writes a store may be built: in a shorter time no store fills its log.
 const BUILD_TIMES: u32 = 3;
 
@@ -83,7 +86,7 @@ pub(crate) struct Run<'a> {
     pub(crate) settings: &'a Settings,
     program: &'a Path,
     say: &'a mut dyn FnMut(&str),
-    pairs: Pairs,
+    pub(crate) pairs: Pairs,
     pub(crate) seats: Vec<Box<dyn Contender>>,
     figures: Vec<Figure>,
     /// Rates of the disk's own synced writes, measured before each peer's.
@@ -111,14 +114,25 @@ impl Run<'_> {
             self.load(index)?;
         }
         self.reads()?;
+        if self.settings.wants(Workload::GetChained) {
+            self.floor()?;
+        }
         for seat in self.seats.iter_mut().filter(|seat| seat.abilities().persistent) {
             seat.close()?;
         }
         let mut seats = std::mem::take(&mut self.seats);
+        // Pairs from the count on were read as absent.
+        let mut unwritten = vec![2 * self.pairs.count(); seats.len()];
+        for (seat, next) in seats.iter_mut().zip(&mut unwritten) {
+            self.writes(seat.as_mut(), next)?;
+            if !(seat.abilities().concurrent && self.settings.wants(Workload::Beside)) {
+                seat.clear()?;
+            }
+        }
+        if self.settings.wants(Workload::Beside) {
+            self.besides(&mut seats, &mut unwritten)?;
+        }
         for seat in &mut seats {
-            // Pairs from the count on were read as absent.
-            let mut next = 2 * self.pairs.count();
-            self.writes(seat.as_mut(), &mut next)?;
             seat.clear()?;
         }
         self.seats = seats;
@@ -172,6 +186,18 @@ impl Run<'_> {
             let numbers = self
                 .in_turns(rounds, |seat, pairs, round| seat.read(workload, pairs, round, reads))?;
             self.note_all(workload.name(), Unit::NanosecondsPerRead, numbers);
+        }
+        Ok(())
+    }
+
+    /// What memory alone takes for a chain of lookups, in as much of it as the first store's pairs fill.
+    fn floor(&mut self) -> Result<()> {
+        let Settings { rounds, reads, .. } = *self.settings;
+        let live = self.seats.first().map_or(Ok(None), |seat| seat.live_bytes())?;
+        if let Some(live) = live {
+            let floor = Floor::like(live)?;
+            let numbers = (0..rounds).map(|_| floor.chained(reads)).collect();
+            self.note("two_loads_chained", MACHINE, Unit::NanosecondsPerRead, numbers);
         }
         Ok(())
     }
@@ -236,34 +262,27 @@ impl Run<'_> {
             }
             seat.close()?;
         }
-        let limit = Limit { time: settings.time, pairs: self.pairs.count() };
         if settings.wants(Workload::InsertEach) {
+            let limit = Limit {
+                time: settings.time,
+                pairs: self.pairs.count(),
+                checkpoints: CHECKPOINTS_MIN,
+            };
             self.reopen(seat)?;
             let (written, times) = seat.insert_each(&self.pairs, *next, limit)?;
             *next += written.pairs;
             let workload = Workload::InsertEach.name();
             self.note(workload, name, Unit::PairsPerSecond, vec![written.rate()]);
-            self.shares(workload, name, Unit::NanosecondsPerInsert, &times);
-        }
-        if settings.wants(Workload::Beside) && abilities.concurrent {
-            for (workload, pinned) in [("beside_pinned", true), ("beside_unpinned", false)] {
-                self.reopen(seat)?;
-                let seen = seat.beside(&self.pairs, *next, limit, pinned)?;
-                *next += seen.written.pairs;
-                self.shares(workload, name, Unit::NanosecondsPerRead, &seen.reads);
-                let rate = seen.written.rate();
-                self.note(&format!("{workload}_writer"), name, Unit::PairsPerSecond, vec![rate]);
-                if let Some(checkpoints) = seen.checkpoints {
-                    let workload = format!("{workload}_checkpoints");
-                    self.note(&workload, name, Unit::Count, vec![checkpoints as f64]);
-                }
+            self.shares(workload, name, Unit::NanosecondsPerInsert, &[times]);
+            if abilities.persistent {
+                seat.close()?;
             }
         }
         Ok(())
     }
 
     /// Opens a durable store afresh; a map in memory stays as it is.
-    fn reopen(&self, seat: &mut dyn Contender) -> Result<()> {
+    pub(crate) fn reopen(&self, seat: &mut dyn Contender) -> Result<()> {
         if seat.abilities().persistent { seat.open(Mode::BUFFERED) } else { Ok(()) }
     }
 
@@ -355,6 +374,7 @@ impl Run<'_> {
                     })?;
                     self.note_all(workload.name(), Unit::NanosecondsPerRead, numbers);
                 }
+                self.floor()?;
                 for seat in &mut self.seats {
                     seat.clear()?;
                 }
@@ -364,12 +384,20 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn shares(&mut self, workload: &str, peer: &'static str, unit: Unit, times: &Histogram<u64>) {
+    /// The [`SHARES`] and the longest of `rounds` of timed operations.
+    pub(crate) fn shares(
+        &mut self,
+        workload: &str,
+        peer: &'static str,
+        unit: Unit,
+        rounds: &[Histogram<u64>],
+    ) {
         for (share_name, share) in SHARES {
-            let number = times.value_at_quantile(share) as f64;
-            self.note(&format!("{workload}_{share_name}"), peer, unit, vec![number]);
+            let of_share = rounds.iter().map(|times| times.value_at_quantile(share) as f64);
+            self.note(&format!("{workload}_{share_name}"), peer, unit, of_share.collect());
         }
-        self.note(&format!("{workload}_max"), peer, unit, vec![times.max() as f64]);
+        let longest = rounds.iter().map(|times| times.max() as f64).collect();
+        self.note(&format!("{workload}_max"), peer, unit, longest);
     }
 
     fn per_pair(&mut self, workload: &str, peer: &'static str, bytes: u64) {

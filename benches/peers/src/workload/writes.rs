@@ -18,9 +18,7 @@ use crate::peer::Peer;
 pub const BATCH_PAIRS: usize = 1_000;
 /// Longest time that a histogram keeps: more counts as this.
 const NANOSECONDS_MAX: u64 = 60_000_000_000;
-/// Checkpoints that a run of timed writes goes through before it ends, in a store that counts them ...
-pub const CHECKPOINTS_MIN: u64 = 3;
-/// ... and how many times longer it may take for them.
+/// How many times longer a run may take for the checkpoints that it waits for.
 const PATIENCE: u32 = 6;
 
 /// How many, and how long.
@@ -53,8 +51,10 @@ pub fn histogram() -> Result<Histogram<u64>> {
 pub struct Limit {
     /// After this long ...
     pub time: Duration,
-    /// ... or this many pairs, whichever comes first, but not before [`CHECKPOINTS_MIN`].
+    /// ... or this many pairs, whichever comes first ...
     pub pairs: u64,
+    /// ... but not before so many checkpoints, in a store that counts them (six times as long at most).
+    pub checkpoints: u64,
 }
 
 impl Limit {
@@ -62,7 +62,7 @@ impl Limit {
     #[must_use]
     pub fn is_reached(&self, started: Instant, pairs: u64, checkpoints: Option<u64>) -> bool {
         let elapsed = started.elapsed();
-        let enough = checkpoints.is_none_or(|checkpoints| checkpoints >= CHECKPOINTS_MIN);
+        let enough = checkpoints.is_none_or(|checkpoints| checkpoints >= self.checkpoints);
         (elapsed >= self.time || pairs >= self.pairs) && (enough || elapsed >= self.time * PATIENCE)
     }
 }
@@ -193,13 +193,13 @@ mod tests {
 
     #[test]
     fn timed_writes_wait_for_checkpoints_but_not_for_ever() {
-        let limit = Limit { time: Duration::from_secs(1_000), pairs: 10 };
+        let limit = Limit { time: Duration::from_secs(1_000), pairs: 10, checkpoints: 3 };
         let now = Instant::now();
         assert!(!limit.is_reached(now, 9, None));
         assert!(limit.is_reached(now, 10, None));
         assert!(!limit.is_reached(now, 10, Some(2)));
         assert!(limit.is_reached(now, 10, Some(3)));
-        let limit = Limit { time: Duration::ZERO, pairs: 10 };
+        let limit = Limit { time: Duration::ZERO, pairs: 10, checkpoints: 3 };
         assert!(limit.is_reached(now, 0, Some(0)), "patience ends");
     }
 }
