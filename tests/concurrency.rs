@@ -182,7 +182,7 @@ fn small_sets_are_read_as_of_one_instant() {
                 assert!(values[1].is_empty());
             }
             3 => {
-                let guard = store.pin().unwrap();
+                let guard = store.pin();
                 let (values, range) = progress.around(|| guard.get(key).unwrap());
                 assert_allowed(&values, key, range, states);
             }
@@ -244,7 +244,7 @@ fn large_sets_never_lose_a_value_that_stays() {
         let progress = &progress[key as usize];
         let ((found, counted), range) = progress.around(|| match seed >> 62 {
             0 => {
-                let guard = store.pin().unwrap();
+                let guard = store.pin();
                 let values = guard.values(key).unwrap().map(|value| number(value.unwrap()));
                 let values: Vec<u128> = values.collect();
                 let count = values.len();

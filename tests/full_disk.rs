@@ -195,7 +195,7 @@ fn no_space_names_who_holds_it_back() {
         }
         panic!("the pages that were replaced are used again");
     };
-    let guard = store.pin().unwrap();
+    let guard = store.pin();
     refused(&mut || ());
     // A reader is named once pages have waited for it for 20 ms: before that it may be on its way out.
     thread::sleep(Duration::from_millis(20));

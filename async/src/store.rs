@@ -135,7 +135,7 @@ impl CidStore {
     /// [`Error::Closed`] if it is closed already; what the last checkpoint met otherwise. The store is closed either way.
     pub async fn close(&self) -> Result<()> {
         // A fork has no consumer that could answer.
-        self.store.pin().map(drop)?;
+        self.store.check_open()?;
         self.queue()?.close().await
     }
 

@@ -18,19 +18,18 @@ use crate::valueset::Chunk;
 /// grows. A guard sees writes that come after it was made.
 pub struct ReadGuard<'a> {
     store: &'a Store,
-    _pin: Pin<'a>,
+    /// `None` if the store was closed before: then there is nothing to read.
+    _pin: Option<Pin<'a>>,
 }
 
 impl Store {
-    /// Pins the store for many reads.
-    ///
-    /// # Errors
-    ///
-    /// See [`Store`].
-    pub fn pin(&self) -> Result<ReadGuard<'_>> {
+    /// Pins the store for many reads. Those of a guard of a closed store answer [`Error::Closed`].
+    #[must_use = "the pin ends with the guard"]
+    pub fn pin(&self) -> ReadGuard<'_> {
         let shared = &self.engine().shared;
-        shared.check_open()?;
-        Ok(ReadGuard { store: self, _pin: shared.pins.pin() })
+        // In a fork nobody may wait for a seat: who was about to make one is not there.
+        let is_open = shared.check_open().is_ok();
+        ReadGuard { store: self, _pin: is_open.then(|| shared.pins.pin()) }
     }
 }
 

@@ -307,6 +307,15 @@ impl Store {
         self.len() == 0
     }
 
+    /// Whether reads are answered at all.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`], or [`Error::Forked`] in a fork of the process that opened the store.
+    pub fn check_open(&self) -> Result<()> {
+        self.engine().shared.check_open()
+    }
+
     /// Log sequence number of the last write that readers see.
     #[must_use]
     pub fn lsn(&self) -> u64 {

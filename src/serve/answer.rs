@@ -70,10 +70,10 @@ fn health(store: &Store) -> Answer {
 }
 
 fn ready(store: &Store) -> Answer {
-    match (store.failure(), store.pin()) {
+    match (store.failure(), store.check_open()) {
         (Some(cause), _) => failed(&cause),
         (None, Err(error)) => text(StatusCode::SERVICE_UNAVAILABLE, error),
-        (None, Ok(_)) => text(StatusCode::OK, "ready"),
+        (None, Ok(())) => text(StatusCode::OK, "ready"),
     }
 }
 

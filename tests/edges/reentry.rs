@@ -21,7 +21,7 @@ fn assert_reads(store: &Store, key: u64) {
     assert_eq!(store.value_count(key).unwrap(), 1);
     assert!(!store.is_spilled(key).unwrap() && !store.valueset_exists(key).unwrap());
     assert_eq!(store.get_tombstone_count(key).unwrap(), 0);
-    let guard = store.pin().unwrap();
+    let guard = store.pin();
     assert_eq!(guard.get(key).unwrap().len(), 1);
     assert!(store.iter().all(|pair| pair.is_ok()) && store.keys().all(|key| key.is_ok()));
     assert!(!store.is_empty() && store.len() <= store.value_len());

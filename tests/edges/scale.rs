@@ -61,7 +61,7 @@ fn million_keys(key: impl Fn(u64) -> E) {
 }
 
 fn assert_found(store: &Store, key: &impl Fn(u64) -> E, is_there: impl Fn(u64) -> bool) {
-    let guard = store.pin().unwrap();
+    let guard = store.pin();
     for index in 0..MILLION {
         let values = guard.get(key(index)).unwrap();
         let expected: &[E] = if is_there(index) { &[E::from(index)] } else { &[] };

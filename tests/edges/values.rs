@@ -189,7 +189,7 @@ fn one_key_with_a_million_values() {
     assert_eq!(store.get_tombstone_count(E::ZERO).unwrap(), 0);
     let store = reopened(&scratch, &store);
     assert_eq!(store.value_count(E::ZERO).unwrap(), MILLION / 2);
-    let guard = store.pin().unwrap();
+    let guard = store.pin();
     let mut iterated: Vec<u128> =
         guard.values(E::ZERO).unwrap().map(|value| number(value.unwrap())).collect();
     assert!(iterated.is_sorted(), "after compact a large set comes in order");

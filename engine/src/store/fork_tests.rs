@@ -31,7 +31,7 @@ fn a_fork_is_refused_and_harms_nothing() {
             is_refused(&store.bulk_load([(E::from(5000), E::from(1))])),
             is_refused(&store.get(1)),
             is_refused(&store.get_many(&[E::from(1)])),
-            is_refused(&store.pin()),
+            is_refused(&store.pin().get(1)),
             is_refused(&store.snapshot()),
             is_refused(&snapshot.get(1)),
             is_refused(&store.scan(Cursor::default()).next().unwrap()),

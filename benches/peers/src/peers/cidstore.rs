@@ -101,7 +101,7 @@ impl Reader for &Store {
     }
 
     fn iterate(&self, key: E, mut each: impl FnMut(E)) -> Result<()> {
-        for value in self.pin()?.values(key)? {
+        for value in self.pin().values(key)? {
             each(value?);
         }
         Ok(())
