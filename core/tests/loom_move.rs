@@ -14,7 +14,8 @@ use cidstore_core::protocol::bucket_read::{Found, find};
 use cidstore_core::protocol::bucket_write::BucketWriter;
 use cidstore_core::protocol::content::Content;
 use loom_support::{
-    Plant, arm, built_page, complete_or, explore, hash, inline, instants, item, spawn_writer, wide,
+    Plant, arm, at_most, built_page, complete_or, explore, hash, inline, instants, item,
+    spawn_writer, wide,
 };
 
 /// Four entries: a key with its second, one that stands in its way, and a free position to move to.
@@ -23,22 +24,6 @@ const FOUR: usize = 48;
 const NINE: usize = 88;
 
 const VALUES: [u64; 3] = [10, 11, 12];
-
-/// Where the key of a model lies when the model begins.
-#[derive(Clone, Copy)]
-enum Start {
-    /// At its home.
-    Home(u64),
-    /// Right behind its home, which another key has.
-    Behind(u64),
-}
-
-impl Start {
-    fn home(self) -> u64 {
-        let (Self::Home(home) | Self::Behind(home)) = self;
-        home
-    }
-}
 
 /// What the writer of a model does.
 #[derive(Clone, Copy)]
@@ -67,25 +52,24 @@ fn pointer(page: u32) -> SpillPointer {
     pointer
 }
 
-/// A key is in the page all the while; nothing that the writer does may let the reader miss it.
+/// A key is in the page all the while, behind its home, which another key has; nothing that the writer does may let the reader
+/// miss it. Readers go by tags alone, so a key at home is nothing else to them.
 fn moves_under<const WORDS: usize>(
     plant: Plant,
     preemptions: Option<usize>,
     reader: Reader,
-    start: Start,
+    home: u64,
     action: Move,
 ) {
     explore(plant, preemptions, move || {
         let key = wide(1);
-        let key_hash = hash::<WORDS>(start.home(), 5, 1);
+        let key_hash = hash::<WORDS>(home, 5, 1);
         let content = match action {
             Move::Promote => Content::Inline(inline(&VALUES)),
             Move::Demote | Move::RelocateAndReuse => set(1),
         };
-        let mut items = vec![Item { hash: key_hash, key, content }];
-        if let Start::Behind(home) = start {
-            items.push(item(wide(3), hash::<WORDS>(home, 4, 0), &[30]));
-        }
+        let in_the_way = item(wide(3), hash::<WORDS>(home, 4, 0), &[30]);
+        let items = [Item { hash: key_hash, key, content }, in_the_way];
         let page = built_page::<WORDS>(0, &items);
         arm();
         let writer = {
@@ -93,7 +77,7 @@ fn moves_under<const WORDS: usize>(
             spawn_writer(move || {
                 let writer = BucketWriter::new(&*page);
                 let at = writer.locate(key, key_hash).unwrap().unwrap();
-                assert_eq!(at.primary as u64 == start.home(), matches!(start, Start::Home(_)));
+                assert_ne!(at.primary as u64, home);
                 match action {
                     Move::Promote => writer.move_to_set(&at, key, key_hash, pointer(1)).unwrap(),
                     Move::Demote => {
@@ -130,42 +114,39 @@ fn moves_under<const WORDS: usize>(
 }
 
 /// [`moves_under`] a reader that looks for the key.
-fn moves<const WORDS: usize>(plant: Plant, preemptions: Option<usize>, start: Start, action: Move) {
-    moves_under::<WORDS>(plant, preemptions, Reader::Finds, start, action);
+fn moves<const WORDS: usize>(plant: Plant, preemptions: Option<usize>, home: u64, action: Move) {
+    moves_under::<WORDS>(plant, preemptions, Reader::Finds, home, action);
 }
 
-/// At most three preemptions, 19,000 and 28,000 executions, 4 s; complete in the slow tier.
+/// At most three preemptions, 28,000 executions, 2 s; complete in the slow tier, 540,000.
 #[test]
 fn inline_values_become_a_set() {
-    moves::<FOUR>(Plant::Sound, complete_or(3), Start::Home(0), Move::Promote);
-    moves::<FOUR>(Plant::Sound, complete_or(3), Start::Behind(1), Move::Promote);
+    moves::<FOUR>(Plant::Sound, complete_or(3), 1, Move::Promote);
 }
 
-/// Complete. 46,000 executions each, 5 s.
+/// Complete. 46,000 executions, 3 s.
 #[test]
 fn a_set_becomes_inline_values() {
-    moves::<FOUR>(Plant::Sound, None, Start::Home(0), Move::Demote);
-    moves::<FOUR>(Plant::Sound, None, Start::Behind(1), Move::Demote);
+    moves::<FOUR>(Plant::Sound, None, 1, Move::Demote);
 }
 
-/// At most three preemptions, 110,000 executions each, 17 s; at home complete in the slow tier.
+/// At most three preemptions, 110,000 executions, 9 s; five in the slow tier, 1.3 million, 2 minutes. All did not end in 20.
 #[test]
 fn a_set_moves_and_its_position_is_reused() {
-    moves::<FOUR>(Plant::Sound, complete_or(3), Start::Home(0), Move::RelocateAndReuse);
-    moves::<FOUR>(Plant::Sound, Some(3), Start::Behind(1), Move::RelocateAndReuse);
+    moves::<FOUR>(Plant::Sound, at_most(3, 5), 1, Move::RelocateAndReuse);
 }
 
 /// At most three preemptions. 130,000 executions, 9 s.
 #[test]
 fn a_set_moves_to_another_tag_word() {
-    moves::<NINE>(Plant::Sound, Some(3), Start::Behind(7), Move::RelocateAndReuse);
+    moves::<NINE>(Plant::Sound, Some(3), 7, Move::RelocateAndReuse);
 }
 
 /// At most three preemptions. 19,000 and 8,100 and 68,000 executions, 5 s.
 #[test]
 fn a_scan_meets_a_moving_key_once() {
     for action in [Move::Promote, Move::Demote, Move::RelocateAndReuse] {
-        moves_under::<FOUR>(Plant::Sound, Some(3), Reader::Scans, Start::Behind(1), action);
+        moves_under::<FOUR>(Plant::Sound, Some(3), Reader::Scans, 1, action);
     }
 }
 
@@ -173,8 +154,7 @@ fn a_scan_meets_a_moving_key_once() {
 #[should_panic(expected = "a scan must meet the key once")]
 fn caught_scan_with_kill_before_count() {
     let plant = Plant::Delay { word: SEQUENCE_WORD, by: 1 };
-    let (reader, start) = (Reader::Scans, Start::Behind(1));
-    moves_under::<FOUR>(plant, Some(3), reader, start, Move::Promote);
+    moves_under::<FOUR>(plant, Some(3), Reader::Scans, 1, Move::Promote);
 }
 
 /// The old place dies before the count of moves says so.
@@ -182,7 +162,7 @@ fn caught_scan_with_kill_before_count() {
 #[should_panic(expected = "false miss")]
 fn caught_kill_before_count() {
     let plant = Plant::Delay { word: SEQUENCE_WORD, by: 1 };
-    moves::<FOUR>(plant, Some(3), Start::Behind(1), Move::RelocateAndReuse);
+    moves::<FOUR>(plant, Some(3), 1, Move::RelocateAndReuse);
 }
 
 /// The count of moves shows before the new place does.
@@ -190,14 +170,14 @@ fn caught_kill_before_count() {
 #[should_panic(expected = "false miss")]
 fn caught_count_without_release() {
     let plant = Plant::RelaxStores { word: SEQUENCE_WORD };
-    moves::<FOUR>(plant, Some(3), Start::Behind(1), Move::RelocateAndReuse);
+    moves::<FOUR>(plant, Some(3), 1, Move::RelocateAndReuse);
 }
 
 #[test]
 #[should_panic(expected = "false miss")]
 fn caught_count_loaded_without_acquire() {
     let plant = Plant::RelaxLoads { word: SEQUENCE_WORD };
-    moves::<FOUR>(plant, Some(3), Start::Behind(1), Move::RelocateAndReuse);
+    moves::<FOUR>(plant, Some(3), 1, Move::RelocateAndReuse);
 }
 
 /// The old place dies before the tags show the new one.
@@ -205,7 +185,7 @@ fn caught_count_loaded_without_acquire() {
 #[should_panic(expected = "false miss")]
 fn caught_kill_before_the_new_tag() {
     let plant = Plant::Delay { word: TAGS_WORD, by: 2 };
-    moves::<FOUR>(plant, Some(3), Start::Behind(1), Move::RelocateAndReuse);
+    moves::<FOUR>(plant, Some(3), 1, Move::RelocateAndReuse);
 }
 
 /// The old tag is seen cleared, but not what came before.
@@ -213,7 +193,7 @@ fn caught_kill_before_the_new_tag() {
 #[should_panic(expected = "false miss")]
 fn caught_tag_cleared_without_release() {
     let plant = Plant::RelaxStores { word: TAGS_WORD + 1 };
-    moves::<NINE>(plant, Some(3), Start::Behind(7), Move::RelocateAndReuse);
+    moves::<NINE>(plant, Some(3), 7, Move::RelocateAndReuse);
 }
 
 /// The old tag is seen cleared, or the old position reused, but not the count that came before.
@@ -221,5 +201,5 @@ fn caught_tag_cleared_without_release() {
 #[should_panic(expected = "false miss")]
 fn caught_count_looked_at_again_without_fence() {
     let plant = Plant::NoFenceBefore { word: SEQUENCE_WORD };
-    moves::<NINE>(plant, Some(3), Start::Behind(7), Move::RelocateAndReuse);
+    moves::<NINE>(plant, Some(3), 7, Move::RelocateAndReuse);
 }

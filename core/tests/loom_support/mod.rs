@@ -47,6 +47,11 @@ pub(crate) fn complete_or(preemptions: usize) -> Option<usize> {
     std::env::var_os("LOOM_COMPLETE").is_none().then_some(preemptions)
 }
 
+/// A bound on preemptions, and a higher one in the slow tier, where a complete search does not end.
+pub(crate) fn at_most(preemptions: usize, slow: usize) -> Option<usize> {
+    Some(if complete_or(0).is_none() { slow } else { preemptions })
+}
+
 /// A planted bug. `word` is an index within a page.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Plant {
