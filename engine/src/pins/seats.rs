@@ -5,11 +5,11 @@
 
 use std::cell::{Cell, RefCell};
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Weak};
 
 use super::Pins;
 use super::seat::Seat;
-use crate::sync::Ordering;
+use crate::sync::{OnceLock, Ordering};
 
 /// Rows of seats, each twice as long as the one before: more than there can be threads.
 const ROWS: usize = 28;
