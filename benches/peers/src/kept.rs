@@ -51,8 +51,11 @@ fn one(record: &Value) -> Option<Kept> {
             rounds: figure["rounds"].as_u64()? as usize,
         })
     };
+    // Records from before it was looked at do not say.
+    let memory = record["free_memory"].as_str();
+    let memory = memory.map_or_else(String::new, |what| format!(", free memory {what}"));
     let heading = format!(
-        "{}, {} cores, {}, {}; {}; commit {}",
+        "{}, {} cores, {}, {}{memory}; {}; commit {}",
         record["processor"].as_str()?,
         record["cores"].as_u64()?,
         record["kernel"].as_str()?,

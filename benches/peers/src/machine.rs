@@ -24,6 +24,8 @@ pub struct Machine {
     pub file_system: String,
     /// Whether the kernel gives huge pages to anonymous memory.
     pub huge_pages: String,
+    /// What a virtual machine does with free memory: `kept`, or `given back` to its host, which is slow to hand it out again.
+    pub free_memory: String,
     /// Processes that wanted a core in the minute before the first workload: above 1 or so, figures are too slow.
     pub load_before: String,
     /// Compiler, and flags beyond the profile's.
@@ -43,6 +45,7 @@ impl Machine {
             kernel: kernel().unwrap_or_else(unknown),
             file_system: file_system(folder).unwrap_or_else(unknown),
             huge_pages: huge_pages().unwrap_or_else(unknown),
+            free_memory: free_memory().unwrap_or_else(unknown),
             load_before: load().unwrap_or_else(unknown),
             toolchain: format!("{} {}", env!("BUILT_BY"), env!("BUILT_WITH")).trim().to_owned(),
             commit: commit().unwrap_or_else(unknown),
@@ -79,6 +82,16 @@ fn kernel() -> Option<String> {
 fn huge_pages() -> Option<String> {
     let text = fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled").ok()?;
     Some(text.split_once('[')?.1.split_once(']')?.0.to_owned())
+}
+
+fn free_memory() -> Option<String> {
+    /// The largest block of pages that the kernel has, by its order: a larger one is never free.
+    const ORDER_MAX: u32 = 10;
+    let reported = fs::read_to_string("/proc/interrupts").ok()?.contains("reporting_vq");
+    let order = fs::read_to_string("/sys/module/page_reporting/parameters/page_reporting_order");
+    let from = order.ok().and_then(|order| order.trim().parse::<u32>().ok());
+    let given_back = reported && from.is_none_or(|order| order <= ORDER_MAX);
+    Some(if given_back { "given back" } else { "kept" }.to_owned())
 }
 
 /// Type of the mount that holds `folder`: the longest mount point that is a prefix of it.

@@ -85,6 +85,7 @@ impl Record {
             "kernel": machine.kernel,
             "file_system": machine.file_system,
             "huge_pages": machine.huge_pages,
+            "free_memory": machine.free_memory,
             "load_before": machine.load_before,
             "settings": self.settings.to_json(),
             "peers": self.entrants.iter().map(entrant).collect::<Vec<_>>(),
@@ -101,7 +102,7 @@ impl Record {
     fn heading(&self) -> String {
         let Self { machine, settings, .. } = self;
         let mut text = format!(
-            "{} random pairs, {}; commit {}\n{}, {} cores, {:.1} GiB, {}, {}, huge pages {}, load before {}; {}\n",
+            "{} random pairs, {}; commit {}\n{}, {} cores, {:.1} GiB, {}, {}, huge pages {}, free memory {}, load before {}; {}\n",
             grouped(settings.pairs),
             date(self.unix_seconds),
             machine.commit,
@@ -111,6 +112,7 @@ impl Record {
             machine.kernel,
             machine.file_system,
             machine.huge_pages,
+            machine.free_memory,
             machine.load_before,
             machine.toolchain,
         );
