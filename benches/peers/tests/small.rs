@@ -79,7 +79,7 @@ fn every_peer_passes_every_workload() {
             assert_has(&record, workload, peer);
         }
     }
-    for workload in ["raw_fdatasync", "durable_fresh_file"] {
+    for workload in ["raw_fdatasync", "durable_fresh_file", "two_loads_chained"] {
         assert_has(&record, workload, "machine");
     }
 }
