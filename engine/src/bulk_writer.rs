@@ -164,7 +164,10 @@ fn write_runs(
             let bytes: &[u8; PAGE_BYTES] = zerocopy::transmute_ref!(words);
             checksums.push(page_checksum(Space::Buckets, page, bytes));
         }
-        file.write_at(offset, run.as_bytes())?;
+        let bytes = run.as_bytes();
+        file.write_at(offset, bytes)?;
+        // The disk would do nothing until the load is built, and then all at once.
+        file.begin_sync(offset, bytes.len() as u64);
         // Nobody waits for the last ones.
         let _ = give_back.send(run);
     }

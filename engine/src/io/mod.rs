@@ -181,6 +181,10 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
     /// [`Error::Io`].
     fn set_len(&self, bytes: u64) -> Result<()>;
 
+    /// Lets the disk begin with what was written to a range, so that a later sync has less to wait for. A hint: it promises
+    /// nothing, waits for nothing, and a failure of the disk is told by the sync all the same.
+    fn begin_sync(&self, _offset: u64, _bytes: u64) {}
+
     /// Makes the content, and the length as far as it is needed to read it, durable (`fdatasync`).
     ///
     /// # Errors

@@ -236,6 +236,10 @@ impl DiskFile for OsFile {
         self.file.set_len(bytes).map_err(self.error("truncate"))
     }
 
+    fn begin_sync(&self, offset: u64, bytes: u64) {
+        sys::begin_writeback(&self.file, offset, bytes);
+    }
+
     fn sync_data(&self) -> Result<()> {
         self.file.sync_data().map_err(self.error("sync"))
     }

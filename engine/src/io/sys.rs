@@ -86,6 +86,15 @@ pub(super) fn fallocate(file: &File, offset: u64, bytes: u64) -> io::Result<()> 
     check(unsafe { libc::fallocate(file.as_raw_fd(), 0, offset, bytes) })
 }
 
+/// Lets the kernel begin to write the dirty pages of a range. Its answer says nothing that a sync does not: without one of
+/// the waits that could be asked for, the call takes no error away that an earlier write left for the sync.
+pub(super) fn begin_writeback(file: &File, offset: u64, bytes: u64) {
+    let (Ok(offset), Ok(bytes)) = (i64::try_from(offset), i64::try_from(bytes)) else { return };
+    let (descriptor, flags) = (file.as_raw_fd(), libc::SYNC_FILE_RANGE_WRITE);
+    // SAFETY: the descriptor is open, since `file` is borrowed; the call touches no memory of ours.
+    unsafe { libc::sync_file_range(descriptor, offset, bytes, flags) };
+}
+
 /// Renames `from` to `to` unless `to` is in use.
 pub(super) fn rename_noreplace(from: &CStr, to: &CStr) -> io::Result<()> {
     let (here, flags) = (libc::AT_FDCWD, libc::RENAME_NOREPLACE);
