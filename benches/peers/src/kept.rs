@@ -161,7 +161,7 @@ fn by_size(records: &[Kept]) -> Option<Plot> {
     };
     Some(Plot {
         title: "Time of a get against the number of pairs".to_owned(),
-        subtitle: format!("chained gets, one thread; {}", records.last()?.heading),
+        subtitle: format!("chained gets; {}", records.last()?.heading),
         x_label: "pairs in the store".to_owned(),
         x_ticks: sizes.iter().map(|size| (place(*size), short(*size as f64))).collect(),
         y_label: "time of a get".to_owned(),
