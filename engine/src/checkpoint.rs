@@ -52,6 +52,9 @@ pub(crate) struct Checkpointer {
     pub(crate) view: ViewKeeper,
     /// Buckets of the newest cut.
     pub(crate) bucket_count: u64,
+    /// Pages that could be spared when the file was cut for a write in vain: refused writes come again and again, and only
+    /// more pages than these are worth another try.
+    pub(crate) spare_in_vain: u32,
 }
 
 /// The pages of a cut as they lie in the file now.

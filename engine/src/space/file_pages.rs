@@ -28,6 +28,17 @@ impl FilePages {
         self.free_count
     }
 
+    /// Pages that are not free, page 0 included.
+    pub(crate) fn taken_count(&self) -> u32 {
+        self.page_count - self.free_count
+    }
+
+    /// Pages that are enough for what is taken. An eighth is room for the next changes: with less the file would grow
+    /// again at once.
+    pub(crate) fn roomy(&self) -> u32 {
+        self.taken_count() + self.taken_count() / 8 + 1
+    }
+
     /// Adds free pages at the end. Page 0 is never free.
     pub(crate) fn grow(&mut self, pages: u32) {
         let first = self.page_count;

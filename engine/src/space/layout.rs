@@ -231,6 +231,16 @@ impl FileLayout {
         self.place(space, Segment { first_file_page, page_count }, file, regions)
     }
 
+    /// Pages of buckets and values that these spaces would do without, in whole alignment units: what
+    /// [`cut_free_tail`](Self::cut_free_tail) can cut at most once the others have moved to the front.
+    pub(crate) fn spare_pages(&self) -> u32 {
+        let spare = |space| {
+            let pages = self.pages(space);
+            pages.page_count().saturating_sub(round_up_to_schedule(pages.roomy()))
+        };
+        spare(Space::Buckets) + spare(Space::Values)
+    }
+
     /// Cuts free pages off the end of the file, as far as whole alignment units are free there.
     ///
     /// Returns the new length; the caller truncates the file once both superblocks say so. Unmaps what it

@@ -74,7 +74,8 @@ impl Engine {
         self.shrink_rounds(checkpointer, usize::MAX, pages_max)
     }
 
-    fn shrink_rounds(
+    /// As [`shrink`](Self::shrink), with a bound on the rounds of moving pages.
+    pub(super) fn shrink_rounds(
         &self,
         checkpointer: &mut Checkpointer,
         rounds: usize,
@@ -98,10 +99,7 @@ impl Engine {
             let limit = {
                 let files = checkpointer.files();
                 let pages = files.pages(space);
-                let taken = pages.page_count() - pages.free_count();
-                // An eighth of room for the next changes: less would make the file grow at once.
-                let roomy = taken + taken / 8 + 1;
-                roomy.min(pages_max[space as usize].max(taken + 1))
+                pages.roomy().min(pages_max[space as usize].max(pages.taken_count() + 1))
             };
             moved |= self.writer().writer.pages.move_beyond(space, limit);
         }

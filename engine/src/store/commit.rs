@@ -11,27 +11,19 @@ use cidstore_core::layout::record::{Opcode, RECORD_BYTES};
 use cidstore_core::layout::table::Space;
 
 use super::engine::{Engine, Leading, WriterState};
+use super::room::NotYet;
 use super::turns;
 use crate::error::{Error, Result};
 use crate::options::Durability;
-use crate::sync::whole::thread;
-use crate::table::shadow::ShadowTable;
-use crate::wal::{Appender, Room, Wal};
+use crate::wal::{Appender, Wal};
 use crate::writer::apply::{APPLY_AHEAD, Operation};
 
 /// Changed pages, in both pools together, part of which makes a checkpoint due: by default half of them, 1 GiB.
-const DIRTY_PAGES_MAX: u64 = 1 << 19;
-/// Pool pages in use at which writers wait for the checkpoint: 6 GiB in each space.
-const POOL_PAGES_MAX: usize = 3 << 19;
+pub(super) const DIRTY_PAGES_MAX: u64 = 1 << 19;
 /// How long after the last synced write the log says that it was synced.
 const WITNESS_AFTER: Duration = Duration::from_millis(100);
 /// Checkpoints that a group may ask for: one brings the pages down, the next frees what the first replaced.
 const CHECKPOINTS_FOR_ROOM: u32 = 3;
-/// How often, and how long each time, a write that needs room waits for readers to let go of it.
-const WAITS_FOR_READERS: u32 = 20;
-const WAIT_FOR_READERS: Duration = Duration::from_millis(1);
-/// Free pages that inserts leave to deletes.
-const DELETE_SLACK_PAGES: u64 = 32;
 /// Why it is not known what became of a write.
 const LEADER_PANICKED: &str = "a panic while a write was applied";
 
@@ -52,7 +44,7 @@ pub(crate) enum Write {
 }
 
 impl Write {
-    fn operations(&self) -> &[Operation] {
+    pub(super) fn operations(&self) -> &[Operation] {
         match self {
             Self::One(operation) => std::slice::from_ref(operation),
             Self::Batch(operations) => operations,
@@ -60,7 +52,7 @@ impl Write {
     }
 
     /// Log records, the batch's frame included.
-    fn records(&self) -> u64 {
+    pub(super) fn records(&self) -> u64 {
         match self {
             Self::One(_) => 1,
             Self::Batch(operations) => operations.len() as u64 + 2,
@@ -72,19 +64,6 @@ impl Write {
 pub(crate) type Request = (Write, Durability);
 /// What a write is answered.
 pub(crate) type Answer = Result<Outcome>;
-
-/// Why a group cannot be logged yet.
-enum NotYet {
-    /// A checkpoint may make room; if it does not, this is the answer.
-    NeedsCheckpoint(Error),
-    Refused(Error),
-}
-
-impl From<Error> for NotYet {
-    fn from(error: Error) -> Self {
-        Self::Refused(error)
-    }
-}
 
 /// Marks the store as failed if a panic passes while pages may be half changed.
 pub(crate) struct PanicGuard<'a> {
@@ -210,7 +189,7 @@ impl Engine {
                 Err(NotYet::NeedsCheckpoint(_)) if !may_wait => break,
                 Err(NotYet::NeedsCheckpoint(error)) => {
                     drop(state);
-                    let made = self.make_room_by_checkpoint(part);
+                    let made = self.make_room(part);
                     state = self.writer();
                     checkpoints += 1;
                     if made.is_ok() && checkpoints <= CHECKPOINTS_FOR_ROOM {
@@ -261,122 +240,16 @@ impl Engine {
             let one = std::slice::from_ref(one);
             match self.prepare(state, one) {
                 Ok(()) => self.log_and_apply(state, one, |_, outcome| answer(at, outcome)),
-                Err(NotYet::Refused(error) | NotYet::NeedsCheckpoint(error)) => {
+                Err(not_yet) => {
+                    let error = match not_yet {
+                        NotYet::NeedsCheckpoint(error) => state.writer.pages.with_holder(error),
+                        NotYet::Refused(error) => error,
+                    };
                     self.shared.events.commits_failed.add(1);
                     answer(at, Err(error));
                 }
             }
         }
-    }
-
-    /// Keeps the memory for changed pages within its bounds.
-    fn limit_pool(&self, state: &mut WriterState) -> std::result::Result<(), NotYet> {
-        let pages = &mut state.writer.pages;
-        let in_use = pages.bucket_pool.used_pages().max(pages.value_pool.used_pages());
-        if in_use > POOL_PAGES_MAX {
-            pages.collect();
-            let in_use = pages.bucket_pool.used_pages().max(pages.value_pool.used_pages());
-            let changed = pages.bucket_pool.live_pages().max(pages.value_pool.live_pages());
-            if in_use > POOL_PAGES_MAX && changed as u64 > DIRTY_PAGES_MAX / 2 {
-                let detail = "too much memory for changed pages, even after checkpoints".into();
-                let path = self.shared.path.clone();
-                return Err(NotYet::NeedsCheckpoint(Error::NoSpace { path, detail }));
-            }
-        }
-        Ok(())
-    }
-
-    /// Makes sure that a group can be logged and applied, before anything is promised.
-    fn prepare(
-        &self,
-        state: &mut WriterState,
-        part: &[(&Write, Durability)],
-    ) -> std::result::Result<(), NotYet> {
-        self.check_writable()?;
-        let operations = || part.iter().flat_map(|(write, _)| write.operations());
-        let inserts = operations().filter(|op| matches!(op, Operation::Insert(..))).count() as u64;
-        let all = operations().count() as u64;
-        self.limit_pool(state)?;
-        let mut ahead = operations().skip(APPLY_AHEAD);
-        for operation in operations() {
-            if let Some(later) = ahead.next() {
-                state.writer.prefetch(later);
-            }
-            state.writer.check(operation)?;
-        }
-        let pages = &mut state.writer.pages;
-        let slack = if inserts > 0 { DELETE_SLACK_PAGES } else { 0 };
-        // Copies of the pages that are changed, and what splits add. A good hash fills all buckets at about
-        // the same time, so a few inserts can split as many buckets; only after that a split takes 31 more.
-        let splits = inserts.min(pages.bucket_count() + inserts / 31);
-        let buckets = all.min(pages.bucket_count()) + splits + 4 + slack;
-        // A set that moves touches the page it leaves and the one it goes to, which may be new.
-        let values = (3 * all).min(pages.value_numbers.used() + all / 16 + 64) + 4 + slack;
-        let nodes = [
-            1 << self.shared.tables.depth(),
-            pages.overflow_numbers.end(),
-            pages.value_numbers.end(),
-        ];
-        let tables: u64 = nodes.into_iter().map(ShadowTable::pages_needed_max).sum();
-        let needs = [
-            (Space::Buckets, pages.pages_to_write(Space::Buckets) + buckets),
-            (Space::Values, pages.pages_to_write(Space::Values) + values),
-            (Space::Tables, tables + slack / 8),
-        ];
-        for (space, needed) in needs {
-            let mut files = pages.files();
-            let free = files.ensure_free(space, needed, &*self.shared.file, &self.shared.regions);
-            match free {
-                Ok(()) => {}
-                // Changed pages that a checkpoint brings to the file leave as many free behind.
-                Err(error @ Error::NoSpace { .. }) => return Err(NotYet::NeedsCheckpoint(error)),
-                Err(error) => {
-                    self.shared.mark_failed(&error);
-                    return Err(NotYet::Refused(error));
-                }
-            }
-        }
-        let records = part.iter().map(|(write, _)| write.records()).sum();
-        let Some(log) = &mut state.log else { return Err(Error::ReadOnly.into()) };
-        match log.reserve(records) {
-            Ok(Room::Granted) => Ok(()),
-            Ok(Room::Full) => {
-                let detail = "the log is full until a checkpoint finds space".into();
-                let path = self.settings.wal_path.clone();
-                Err(NotYet::NeedsCheckpoint(Error::NoSpace { path, detail }))
-            }
-            Err(error @ (Error::NoSpace { .. } | Error::BatchTooLarge { .. })) => {
-                Err(NotYet::Refused(error))
-            }
-            Err(error) => {
-                self.shared.mark_failed(&error);
-                Err(NotYet::Refused(error))
-            }
-        }
-    }
-
-    /// Frees log space, pool pages and file pages by a checkpoint, unless another thread just did.
-    fn make_room_by_checkpoint(&self, part: &[(&Write, Durability)]) -> Result<()> {
-        let mut checkpointer = self.checkpointer();
-        let needs_room = |state: &mut WriterState| {
-            matches!(self.prepare(state, part), Err(NotYet::NeedsCheckpoint(_)))
-        };
-        if !needs_room(&mut self.writer()) {
-            return Ok(());
-        }
-        self.checkpoint_with(&mut checkpointer, false)?;
-        // What the checkpoint replaced is free when the readers of this moment have gone. They mostly have in a moment,
-        // and a refusal is worse than a wait.
-        for _ in 0..WAITS_FOR_READERS {
-            let mut state = self.writer();
-            state.writer.collect(true);
-            if !needs_room(&mut state) {
-                break;
-            }
-            drop(state);
-            thread::sleep(WAIT_FOR_READERS);
-        }
-        Ok(())
     }
 
     /// Logs a prepared group, syncs it if it must, applies it, answers.

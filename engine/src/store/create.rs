@@ -98,6 +98,7 @@ fn build(disk: &dyn Disk, path: &Path, settings: &Settings) -> Result<()> {
         retired_tables: Vec::new(),
         view: ViewKeeper::new(settings.view.clone()),
         bucket_count: 1,
+        spare_in_vain: 0,
     };
     checkpointer.shadows[TableKind::Directory as usize].set(0, slot);
     checkpointer.write_superblock(superblock)?;

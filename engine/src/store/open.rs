@@ -199,6 +199,7 @@ fn load(
         retired_tables: kept.table_pages.iter().map(|&page| (page, newest.generation)).collect(),
         view,
         bucket_count: depth_counts.iter().sum(),
+        spare_in_vain: 0,
     };
     let writer = Writer { pages, extents: ExtentAllocator::default(), extents_known: false };
     Ok(Parts { shared, writer, checkpointer })

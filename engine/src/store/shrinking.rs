@@ -38,8 +38,7 @@ impl Engine {
         let mut saved = 0;
         let limits = [Space::Buckets, Space::Values].map(|space| {
             let pages = files.pages(space);
-            let taken = pages.page_count() - pages.free_count();
-            let limit = taken + taken / 8 + 1;
+            let limit = pages.roomy();
             saved += u64::from(pages.page_count().saturating_sub(limit)) * PAGE_BYTES as u64;
             limit
         });

@@ -1,0 +1,179 @@
+//! Room for writes: in memory, in the file and in the log, made sure of before anything is promised.
+
+use std::time::Duration;
+
+use cidstore_core::layout::table::Space;
+
+use super::closing::ROOMY;
+use super::commit::{DIRTY_PAGES_MAX, Write};
+use super::engine::{Engine, WriterState};
+use crate::checkpoint::Checkpointer;
+use crate::error::{Error, Result};
+use crate::options::Durability;
+use crate::sync::whole::thread;
+use crate::table::shadow::ShadowTable;
+use crate::wal::Room;
+use crate::writer::apply::{APPLY_AHEAD, Operation};
+
+/// Pool pages in use at which writers wait for the checkpoint: 6 GiB in each space.
+const POOL_PAGES_MAX: usize = 3 << 19;
+/// How often, and how long each time, a write that needs room waits for readers to let go of it.
+const WAITS_FOR_READERS: u32 = 20;
+const WAIT_FOR_READERS: Duration = Duration::from_millis(1);
+/// Free pages that inserts leave to deletes.
+const DELETE_SLACK_PAGES: u64 = 32;
+/// Rounds of moving pages, each under one hold of the writer lock, before the file is cut for a write.
+const SPARE_ROUNDS: usize = 1;
+/// Why a group cannot be logged yet.
+pub(super) enum NotYet {
+    /// A checkpoint may make room; if it does not, this is the answer.
+    NeedsCheckpoint(Error),
+    Refused(Error),
+}
+
+impl From<Error> for NotYet {
+    fn from(error: Error) -> Self {
+        Self::Refused(error)
+    }
+}
+
+/// What [`Engine::prepare`] answers.
+type Prepared = std::result::Result<(), NotYet>;
+
+impl Engine {
+    /// Makes sure that a group can be logged and applied, before anything is promised.
+    pub(super) fn prepare(
+        &self,
+        state: &mut WriterState,
+        part: &[(&Write, Durability)],
+    ) -> Prepared {
+        self.check_writable()?;
+        self.limit_pool(state)?;
+        let operations = || part.iter().flat_map(|(write, _)| write.operations());
+        let mut ahead = operations().skip(APPLY_AHEAD);
+        for operation in operations() {
+            if let Some(later) = ahead.next() {
+                state.writer.prefetch(later);
+            }
+            state.writer.check(operation)?;
+        }
+        let inserts = operations().filter(|op| matches!(op, Operation::Insert(..))).count() as u64;
+        self.reserve_file(state, inserts, operations().count() as u64)?;
+        self.reserve_log(state, part.iter().map(|(write, _)| write.records()).sum())
+    }
+
+    /// Keeps the memory for changed pages within its bounds.
+    fn limit_pool(&self, state: &mut WriterState) -> Prepared {
+        let pages = &mut state.writer.pages;
+        let in_use = pages.bucket_pool.used_pages().max(pages.value_pool.used_pages());
+        if in_use > POOL_PAGES_MAX {
+            pages.collect();
+            let in_use = pages.bucket_pool.used_pages().max(pages.value_pool.used_pages());
+            let changed = pages.bucket_pool.live_pages().max(pages.value_pool.live_pages());
+            if in_use > POOL_PAGES_MAX && changed as u64 > DIRTY_PAGES_MAX / 2 {
+                let detail = "too much memory for changed pages, even after checkpoints".into();
+                let path = self.shared.path.clone();
+                return Err(NotYet::NeedsCheckpoint(Error::NoSpace { path, detail }));
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes sure that the file has a place for each page that is changed already, and that this many operations may
+    /// change.
+    fn reserve_file(&self, state: &mut WriterState, inserts: u64, all: u64) -> Prepared {
+        let pages = &mut state.writer.pages;
+        let slack = if inserts > 0 { DELETE_SLACK_PAGES } else { 0 };
+        // Copies of the pages that are changed, and what splits add. A good hash fills all buckets at about
+        // the same time, so a few inserts can split as many buckets; only after that a split takes 31 more.
+        let splits = inserts.min(pages.bucket_count() + inserts / 31);
+        let buckets = all.min(pages.bucket_count()) + splits + 4 + slack;
+        // A set that moves touches the page it leaves and the one it goes to, which may be new.
+        let values = (3 * all).min(pages.value_numbers.used() + all / 16 + 64) + 4 + slack;
+        let nodes = [
+            1 << self.shared.tables.depth(),
+            pages.overflow_numbers.end(),
+            pages.value_numbers.end(),
+        ];
+        let tables: u64 = nodes.into_iter().map(ShadowTable::pages_needed_max).sum();
+        let needs = [
+            (Space::Buckets, pages.pages_to_write(Space::Buckets) + buckets),
+            (Space::Values, pages.pages_to_write(Space::Values) + values),
+            (Space::Tables, tables + slack / 8),
+        ];
+        for (space, needed) in needs {
+            let mut files = pages.files();
+            let free = files.ensure_free(space, needed, &*self.shared.file, &self.shared.regions);
+            match free {
+                Ok(()) => {}
+                // Changed pages that a checkpoint brings to the file leave as many free behind.
+                Err(error @ Error::NoSpace { .. }) => return Err(NotYet::NeedsCheckpoint(error)),
+                Err(error) => {
+                    self.shared.mark_failed(&error);
+                    return Err(NotYet::Refused(error));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes sure that the log takes this many records.
+    fn reserve_log(&self, state: &mut WriterState, records: u64) -> Prepared {
+        let Some(log) = &mut state.log else { return Err(Error::ReadOnly.into()) };
+        match log.reserve(records) {
+            Ok(Room::Granted) => Ok(()),
+            Ok(Room::Full) => {
+                let detail = "the log is full until a checkpoint finds space".into();
+                let path = self.settings.wal_path.clone();
+                Err(NotYet::NeedsCheckpoint(Error::NoSpace { path, detail }))
+            }
+            Err(error @ (Error::NoSpace { .. } | Error::BatchTooLarge { .. })) => {
+                Err(NotYet::Refused(error))
+            }
+            Err(error) => {
+                self.shared.mark_failed(&error);
+                Err(NotYet::Refused(error))
+            }
+        }
+    }
+
+    /// Frees log space, pool pages and file pages by a checkpoint, unless another thread just did.
+    pub(super) fn make_room(&self, part: &[(&Write, Durability)]) -> Result<()> {
+        let mut checkpointer = self.checkpointer();
+        let needs_room = |state: &mut WriterState| {
+            matches!(self.prepare(state, part), Err(NotYet::NeedsCheckpoint(_)))
+        };
+        if !needs_room(&mut self.writer()) {
+            return Ok(());
+        }
+        self.checkpoint_with(&mut checkpointer, false)?;
+        // What the checkpoint replaced is free when the readers of this moment have gone. They mostly have in a moment,
+        // and a refusal is worse than a wait.
+        for _ in 0..WAITS_FOR_READERS {
+            let mut state = self.writer();
+            state.writer.collect(true);
+            if !needs_room(&mut state) {
+                return Ok(());
+            }
+            drop(state);
+            thread::sleep(WAIT_FOR_READERS);
+        }
+        let spare = checkpointer.files().spare_pages();
+        if spare > checkpointer.spare_in_vain {
+            self.cut_spare(&mut checkpointer)?;
+            let in_vain = needs_room(&mut self.writer());
+            checkpointer.spare_in_vain = if in_vain { spare } else { 0 };
+        }
+        Ok(())
+    }
+
+    /// Cuts off the file what some space has and does not need, so that another can grow: one that a long reader has
+    /// made large would keep its free pages to itself.
+    fn cut_spare(&self, checkpointer: &mut Checkpointer) -> Result<()> {
+        match self.shrink_rounds(checkpointer, SPARE_ROUNDS, ROOMY) {
+            // What cannot be moved for want of space stays where it is.
+            Ok(_) | Err(Error::NoSpace { .. }) => Ok(()),
+            Err(error) => self.fail_on_error(Err(error)),
+        }
+    }
+}
