@@ -31,6 +31,7 @@ use crate::layout::entry::{
     ENTRY_WORDS, EntryFlags, HashEntry, INLINE_VALUES_MAX, KEY_HIGH_WORD, KEY_LOW_WORD, META_WORD,
     SLOTS_WORD, SpillPointer,
 };
+use crate::probe;
 
 /// Where a key's entries are. Holds until the next change of the page.
 #[derive(Clone, Copy, Debug)]
@@ -84,6 +85,26 @@ impl<'a, W: Word, const WORDS: usize> BucketWriter<'a, W, WORDS> {
     #[inline]
     pub const fn new(page: &'a [W; WORDS]) -> Self {
         Self { page }
+    }
+
+    /// Brings near what every change looks at first: the header, and the tags, for
+    /// [`prefetch_entry`](Self::prefetch_entry) a few changes later.
+    #[inline]
+    pub fn prefetch(&self) {
+        probe::prefetch(header_line(self.page));
+        probe::prefetch(tag_line(self.page));
+    }
+
+    /// Brings near the first entry with the key's tag, or the one that the key would be put in.
+    #[inline]
+    pub fn prefetch_entry(&self, hash: KeyHash) {
+        let home = hash.home(entries_in(WORDS));
+        let entry = Positions::all(tagged(self.page, hash.tag()))
+            .next()
+            .or_else(|| Positions::from_home(self.free_mask(), home).next());
+        if let Some(position) = entry {
+            probe::prefetch(entry_line(self.page, position));
+        }
     }
 
     /// Finds the entries of a key.
@@ -164,7 +185,19 @@ impl<'a, W: Word, const WORDS: usize> BucketWriter<'a, W, WORDS> {
                 continue;
             }
             let key = self.key_at(position);
-            match self.locate_by_tag(key, self.tag_at(position))? {
+            let tag = self.tag_at(position);
+            let located = if tagged(self.page, tag) == 1 << position && !state.has_second() {
+                // Most keys: no other entry can be theirs.
+                Some(Located {
+                    primary: position,
+                    second: None,
+                    primary_state: state,
+                    second_state: State::DEAD,
+                })
+            } else {
+                self.locate_by_tag(key, tag)?
+            };
+            match located {
                 Some(located) if located.primary == position => {
                     visit(key, &self.content(&located));
                 }

@@ -16,7 +16,8 @@ use super::turns;
 use crate::error::{Error, Result};
 use crate::options::Durability;
 use crate::wal::{Appender, Wal};
-use crate::writer::apply::{APPLY_AHEAD, Operation};
+use crate::writer::ahead::Ahead;
+use crate::writer::apply::Operation;
 
 /// Changed pages, in both pools together, part of which makes a checkpoint due: by default half of them, 1 GiB.
 pub(super) const DIRTY_PAGES_MAX: u64 = 1 << 19;
@@ -275,10 +276,9 @@ impl Engine {
         for (at, ((write, _), lsn)) in part.iter().zip(lsns).enumerate() {
             let mut changed = Ok(0);
             let operations = write.operations();
-            for (at, &operation) in operations.iter().enumerate() {
-                if let Some(ahead) = operations.get(at + APPLY_AHEAD) {
-                    state.writer.prefetch(ahead);
-                }
+            let mut ahead = Ahead::of(operations.iter(), &state.writer);
+            for &operation in operations {
+                ahead.step(&state.writer);
                 match (state.writer.apply(operation), &mut changed) {
                     (Ok(one), Ok(sum)) => {
                         self.shared.events.note_operation(operation, one);

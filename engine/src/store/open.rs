@@ -1,6 +1,5 @@
 //! Opening: create, or check, load, replay, and only then serve.
 
-use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -36,9 +35,13 @@ use crate::table::shadow::{LoadFault, ShadowTable};
 use crate::valueset::ExtentAllocator;
 use crate::view::ViewKeeper;
 use crate::wal::{Appender, ScanEnd, ScanStart, Wal, WalOptions};
-use crate::writer::apply::{APPLY_AHEAD, Operation, Writer};
+use crate::writer::ahead::Ahead;
+use crate::writer::apply::{Operation, Writer};
 use crate::writer::numbers::Numbers;
 use crate::writer::pages::{Pages, SuperblockGenerations};
+
+/// Records of the log that are applied after having been read together.
+const REPLAYED_TOGETHER: usize = 1024;
 
 /// Opens the store at `path`, creating it if that is wanted.
 pub(crate) fn open(disk: &Arc<dyn Disk>, path: &Path, settings: Settings) -> Result<Arc<Engine>> {
@@ -381,14 +384,23 @@ fn open_log(disk: &dyn Disk, path: &Path, newest: &Superblock, settings: &Settin
     Wal::open(disk, wal_path, mode, (path, newest.file_id), options)
 }
 
+/// Applies operations that the log has, in its order.
+fn apply_all(writer: &mut Writer, operations: &[Operation]) -> Result<()> {
+    let mut ahead = Ahead::of(operations.iter(), writer);
+    for &operation in operations {
+        ahead.step(writer);
+        writer.apply_checked(operation)?;
+    }
+    Ok(())
+}
+
 /// Applies what the log has beyond the superblock.
 fn replay(writer: &mut Writer, log: &Wal, start: ScanStart) -> Result<ScanEnd> {
     let span = tracing::info_span!("recover", from_lsn = start.lsn);
     let _entered = span.enter();
-    // Operations whose memory is on the way.
-    let mut ahead = VecDeque::with_capacity(APPLY_AHEAD + 1);
+    let mut operations = Vec::with_capacity(REPLAYED_TOGETHER);
     let end = log.scan(start, &mut |opcode, record| {
-        let operation = match opcode {
+        operations.push(match opcode {
             Opcode::Insert => Operation::Insert(record.key, record.value),
             Opcode::DeleteValue => Operation::DeleteValue(record.key, record.value),
             Opcode::DeleteKey => Operation::DeleteKey(record.key),
@@ -399,17 +411,15 @@ fn replay(writer: &mut Writer, log: &Wal, start: ScanStart) -> Result<ScanEnd> {
                     detail: format!("the bulk load at LSN {} is not in the data file", record.lsn),
                 });
             }
-        };
-        writer.prefetch(&operation);
-        ahead.push_back(operation);
-        if ahead.len() <= APPLY_AHEAD {
+        });
+        if operations.len() < REPLAYED_TOGETHER {
             return Ok(());
         }
-        ahead.pop_front().map_or(Ok(()), |operation| writer.apply_checked(operation).map(drop))
+        let replayed = apply_all(writer, &operations);
+        operations.clear();
+        replayed
     })?;
-    for operation in ahead {
-        writer.apply_checked(operation)?;
-    }
+    apply_all(writer, &operations)?;
     tracing::info!(end.operations, end.lsn, end.batch_dropped, "replayed the log");
     Ok(end)
 }

@@ -13,7 +13,8 @@ use crate::options::Durability;
 use crate::sync::whole::thread;
 use crate::table::shadow::ShadowTable;
 use crate::wal::Room;
-use crate::writer::apply::{APPLY_AHEAD, Operation};
+use crate::writer::ahead::Ahead;
+use crate::writer::apply::Operation;
 
 /// Pool pages in use at which writers wait for the checkpoint: 6 GiB in each space.
 const POOL_PAGES_MAX: usize = 3 << 19;
@@ -50,11 +51,9 @@ impl Engine {
         self.check_writable()?;
         self.limit_pool(state)?;
         let operations = || part.iter().flat_map(|(write, _)| write.operations());
-        let mut ahead = operations().skip(APPLY_AHEAD);
+        let mut ahead = Ahead::of(operations(), &state.writer);
         for operation in operations() {
-            if let Some(later) = ahead.next() {
-                state.writer.prefetch(later);
-            }
+            ahead.step(&state.writer);
             state.writer.check(operation)?;
         }
         let inserts = operations().filter(|op| matches!(op, Operation::Insert(..))).count() as u64;

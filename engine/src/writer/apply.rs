@@ -9,16 +9,13 @@ use cidstore_core::hash::KeyHash;
 use cidstore_core::layout::entry::{INLINE_VALUES_MAX, SetReference, SpillPointer};
 use cidstore_core::protocol::bucket_write::{Added, BucketWriter, Removed};
 use cidstore_core::protocol::content::Content;
-use cidstore_core::protocol::lookup;
+use cidstore_core::protocol::lookup::View;
 
 use super::buckets::Place;
 use super::pages::Pages;
 use crate::error::Result;
 use crate::shared::Shared;
 use crate::valueset::{self, ExtentAllocator, Insert, Remove, Sets};
-
-/// Operations of a batch, or of a replay, whose memory is fetched ahead of their turn.
-pub(crate) const APPLY_AHEAD: usize = 8;
 
 /// One change to one key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,9 +64,24 @@ impl Writer {
         Sets::new(&mut self.pages, &mut self.extents)
     }
 
-    /// Asks for the memory that an operation will touch first: a batch does so a few operations ahead.
-    pub(crate) fn prefetch(&self, operation: &Operation) {
-        lookup::prefetch(&self.shared().view(), self.shared().seed.hash(operation.key()));
+    /// Asks for the directory's slot of an operation.
+    pub(crate) fn ask_for_slot(&self, operation: &Operation) {
+        let hash = self.shared().seed.hash(operation.key());
+        self.shared().view().prefetch_slot(self.index_of(hash));
+    }
+
+    /// Asks for what tells where in its page an operation has its entry. The directory's slot is loaded here.
+    pub(crate) fn ask_for_page(&self, operation: &Operation) {
+        let hash = self.shared().seed.hash(operation.key());
+        let page = self.pages.bucket_at(self.index_of(hash));
+        BucketWriter::new(self.pages.bucket(page)).prefetch();
+    }
+
+    /// Asks for the entry of an operation. The page's tags are loaded here.
+    pub(crate) fn ask_for_entry(&self, operation: &Operation) {
+        let hash = self.shared().seed.hash(operation.key());
+        let page = self.pages.bucket_at(self.index_of(hash));
+        BucketWriter::new(self.pages.bucket(page)).prefetch_entry(hash);
     }
 
     /// Looks whether the bucket that an operation will change is what was written: what is in the log must be applied.
