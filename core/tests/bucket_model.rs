@@ -403,6 +403,24 @@ fn a_missing_second_is_a_fault() {
     let fault = Fault::SecondMissing { index: located.primary as u8 };
     assert_eq!(find(&bench.page, E::ZERO, hash), Err(fault));
     assert_eq!(bench.writer().locate(E::ZERO, hash).err(), Some(fault));
+    assert_eq!(bench.writer().for_each(|_, _| {}), Err(fault));
+}
+
+/// A key that is in a page twice is a fault, not two keys.
+#[test]
+fn a_key_that_is_there_twice_is_a_fault() {
+    let mut bench = Bench::new(Hashing::Seeded);
+    bench.insert(E::ZERO, value(1));
+    let hash = SEED.hash(E::ZERO);
+    let from = bench.writer().locate(E::ZERO, hash).unwrap().unwrap().primary;
+    let to = (from + 1) % ENTRIES_PER_BUCKET;
+    for word in 0..8 {
+        let copied = bench.page[16 + 8 * from + word].load(Ordering::Relaxed);
+        bench.page[16 + 8 * to + word].store(copied, Ordering::Relaxed);
+    }
+    bench.page[8 + to / 8].fetch_or(u64::from(hash.tag()) << (to % 8 * 8), Ordering::Relaxed);
+    assert!(bench.writer().locate(E::ZERO, hash).is_err());
+    assert!(bench.writer().for_each(|_, _| {}).is_err());
 }
 
 /// Freed positions are used again, and each publication shows in the version.

@@ -64,15 +64,21 @@ pub fn build<W: Word, const WORDS: usize>(
     if left > entries_in(WORDS) {
         return Err(PageFull);
     }
-    // Sorted by reference: an item is large. Each takes a position at least, so there are not more of them.
+    // Sorted by reference: an item is large. Each takes a position at least, so there are not more of them. They come from
+    // other pages, nearly in order, and for such a sort by insertion is the fastest.
     let mut sorted = [(0_u64, 0_usize); ENTRIES_PER_BUCKET];
     let mut count = 0;
     for (index, item) in items.iter().enumerate().filter(|(_, item)| item.content.entries() != 0) {
-        sorted[count] = (item.hash.order(), index);
+        let order = item.hash.order();
+        let mut at = count;
+        while at > 0 && sorted[at - 1].0 > order {
+            sorted[at] = sorted[at - 1];
+            at -= 1;
+        }
+        sorted[at] = (order, index);
         count += 1;
     }
-    let sorted = &mut sorted[..count];
-    sorted.sort_unstable();
+    let sorted = &sorted[..count];
     write_header(page, header, left);
     let mut tags = [0_u64; 8];
     let mut next = 0;

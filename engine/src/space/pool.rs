@@ -1,9 +1,14 @@
 //! The pool: which pages in memory are free, and which have changed since the last checkpoint's cut.
 
+use cidstore_core::probe;
+
 use super::{POOL_BASE, POOL_PAGES};
 
 /// Free pages whose memory is kept in any case: 64 MiB.
 const KEEP_FREE_PAGES: usize = 16 << 10;
+
+/// How many allocations before its own the record of a free page is asked for: pages come back in any order.
+const RECORD_AHEAD: usize = 8;
 
 /// What a pool page is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +73,11 @@ impl Pool {
         let page = match self.free.pop() {
             Some(page) => {
                 self.spare = self.spare.min(self.free.len());
+                if let Some(&soon) =
+                    self.free.len().checked_sub(RECORD_AHEAD).map(|at| &self.free[at])
+                {
+                    probe::prefetch(&self.pages[Self::index(soon)]);
+                }
                 page
             }
             None if self.pages.len() < POOL_PAGES as usize => {

@@ -144,8 +144,12 @@ impl Pages {
             self.double_directory();
         }
         let bit = 1_u64 << local_depth;
-        let (high, low): (Vec<Item>, Vec<Item>) =
-            items.into_iter().partition(|item| item.hash.0 & bit != 0);
+        // In their order, which is nearly that of the new pages.
+        let mut low = Vec::with_capacity(items.len());
+        let mut high = Vec::with_capacity(items.len());
+        for item in items {
+            if item.hash.0 & bit == 0 { low.push(item) } else { high.push(item) }
+        }
         let new_low = self.build_chain(prefix, local_depth + 1, &low, ENTRIES_PER_BUCKET);
         let high_prefix = prefix | 1 << local_depth;
         let new_high = self.build_chain(high_prefix, local_depth + 1, &high, ENTRIES_PER_BUCKET);
@@ -206,17 +210,7 @@ impl Pages {
         items: &[Item],
         positions: usize,
     ) -> u32 {
-        let mut ends = Vec::new();
-        let mut used = 0;
-        for (at, item) in items.iter().enumerate() {
-            let needed = bucket_build::needed(std::slice::from_ref(item));
-            if used + needed > positions {
-                ends.push(at);
-                used = 0;
-            }
-            used += needed;
-        }
-        ends.push(items.len());
+        let ends = ends_of_pages(items, positions);
         let mut next = 0;
         let mut rest = items;
         // Back to front, so that each page can name the one after it.
@@ -320,4 +314,20 @@ impl Pages {
         }
         named
     }
+}
+
+/// Where the items of each page of a chain end, at most `positions` entries a page.
+fn ends_of_pages(items: &[Item], positions: usize) -> Vec<usize> {
+    let mut ends = Vec::with_capacity(1);
+    let mut used = 0;
+    for (at, item) in items.iter().enumerate() {
+        let needed = item.content.entries();
+        if used + needed > positions {
+            ends.push(at);
+            used = 0;
+        }
+        used += needed;
+    }
+    ends.push(items.len());
+    ends
 }
