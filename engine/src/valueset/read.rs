@@ -134,7 +134,7 @@ pub(crate) fn collect<V: SetView>(view: &V, reference: u64) -> Result<Vec<E>, Se
     let mut chunk = Chunk::new();
     let mut cursor = LeafCursor::new(reference);
     cursor.next(view, &mut chunk)?;
-    let mut values = chunk.0;
+    let mut values = chunk.into_values();
     let mut chunk = Chunk::new();
     while cursor.next(view, &mut chunk)? {
         values.extend_from_slice(chunk.values());
@@ -186,44 +186,57 @@ fn read_small(run: Run<'_, PageWord>, state: &RunState, mut each: impl FnMut(&[E
 
 /// Values of one extent or leaf, as they were at one instant. Its memory is used again for the next ones.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Chunk(Vec<E>);
+pub(crate) struct Chunk {
+    /// Memory for the most values so far. Never made shorter: what is made longer again is filled with zeros first.
+    memory: Vec<E>,
+    /// How many of them are values.
+    len: usize,
+}
 
 impl Chunk {
     /// An empty chunk.
     pub(crate) const fn new() -> Self {
-        Self(Vec::new())
+        Self { memory: Vec::new(), len: 0 }
     }
 
     /// These values.
     pub(crate) fn of(values: &[E]) -> Self {
-        Self(values.to_vec())
+        Self { memory: values.to_vec(), len: values.len() }
     }
 
     /// The values.
     #[inline]
     pub(crate) fn values(&self) -> &[E] {
-        &self.0
+        &self.memory[..self.len]
+    }
+
+    fn into_values(mut self) -> Vec<E> {
+        self.memory.truncate(self.len);
+        self.memory
     }
 
     pub(crate) fn clear(&mut self) {
-        self.0.clear();
+        self.len = 0;
     }
 
     /// Takes the live values of `state` that are not below `from`.
     fn fill(&mut self, run: Run<'_, PageWord>, state: &RunState, from: Option<E>) {
-        self.0.clear();
-        match from {
-            None => {
-                self.0.resize(state.count(), E::ZERO);
-                let copied = run.copy(state, &mut self.0);
-                self.0.truncate(copied);
-            }
-            Some(from) => run.for_each(state, |value| {
-                if value >= from {
-                    self.0.push(value);
-                }
-            }),
+        if self.memory.len() < state.count() {
+            self.memory.resize(state.count(), E::ZERO);
         }
+        self.len = match from {
+            None => run.copy(state, &mut self.memory),
+            Some(from) => {
+                let mut count = 0;
+                run.for_each(state, |value| {
+                    if value >= from {
+                        self.memory[count] = value;
+                        count += 1;
+                    }
+                });
+                count
+            }
+        };
     }
 }
 
@@ -315,12 +328,18 @@ fn take<V: SetView>(
     chunk: &mut Chunk,
 ) -> Result<Next, SetFault> {
     let end = leaf.end();
-    // The next leaf lies anywhere: it comes while the caller looks at the values of this one.
-    if let Some(next) = end.and_then(|end| view.value_page(end.next)) {
-        next.chunks(LINE_WORDS).flat_map(<[_]>::first).for_each(probe::prefetch);
-    }
+    // The next leaf lies anywhere: half of it is asked for before this one is copied, half after, since a core waits
+    // for so many lines at once only.
+    let (front, back) = end
+        .and_then(|end| view.value_page(end.next))
+        .map_or((&[][..], &[][..]), |next| next.split_at(next.len() / 2));
+    let ask_for = |words: &[PageWord]| {
+        words.chunks(LINE_WORDS).flat_map(<[_]>::first).for_each(probe::prefetch);
+    };
+    ask_for(front);
     let run = leaf.run();
     chunk.fill(run, &run.state().map_err(at(logical))?, floor);
+    ask_for(back);
     match end {
         None => Ok(Next::End),
         Some(end) if end.high > bound => Ok(Next::Leaf(end.next, end.high)),
