@@ -16,6 +16,8 @@ use crate::sync::pins::{Mark, Pins};
 const BATCH: usize = 4096;
 /// Groups of writes between two looks at whether a batch has passed.
 const GROUPS_PER_LOOK: u32 = 16;
+/// One in so many of the sealed batches is taken at once, and one more.
+const TAKEN_PART: usize = 16;
 
 /// Something that was replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,12 +57,21 @@ pub(crate) struct Limbo {
     sealed: VecDeque<Batch>,
     held: Vec<Waiting>,
     groups: u32,
+    /// The last look took less than there may be.
+    has_more: bool,
 }
 
 impl Limbo {
     /// Nothing retired yet. `pins` are those of the store's readers.
     pub(crate) fn new(pins: Arc<Pins>) -> Self {
-        Self { pins, open: Vec::new(), sealed: VecDeque::new(), held: Vec::new(), groups: 0 }
+        Self {
+            pins,
+            open: Vec::new(),
+            sealed: VecDeque::new(),
+            held: Vec::new(),
+            groups: 0,
+            has_more: false,
+        }
     }
 
     /// Adds a thing that no table names any more.
@@ -88,10 +99,11 @@ impl Limbo {
         });
     }
 
-    /// True now and then while sealed batches wait: a writer then looks whether they have passed.
+    /// True now and then while sealed batches wait, and while the last look has left some: a writer then looks whether they
+    /// have passed.
     pub(crate) fn is_due(&mut self) -> bool {
         self.groups = self.groups.wrapping_add(1);
-        self.has_sealed() && self.groups.is_multiple_of(GROUPS_PER_LOOK)
+        self.has_sealed() && (self.has_more || self.groups.is_multiple_of(GROUPS_PER_LOOK))
     }
 
     /// True if a sealed batch waits for readers to go.
@@ -99,16 +111,21 @@ impl Limbo {
         !self.sealed.is_empty()
     }
 
-    /// What no reader can hold any more. The caller frees or [holds](Self::hold) each.
-    pub(crate) fn take_passed(&mut self) -> Vec<Waiting> {
+    /// Some of what no reader can hold any more, and whether there may be more of it. The caller frees or
+    /// [holds](Self::hold) each.
+    pub(crate) fn take_passed(&mut self) -> (Vec<Waiting>, bool) {
         let mut things = Vec::new();
+        let mut batches_left = self.sealed.len() / TAKEN_PART + 1;
         // A batch that has not passed keeps those behind it from passing: they were marked later.
-        while let Some(batch) = self.sealed.front()
+        while batches_left > 0
+            && let Some(batch) = self.sealed.front()
             && self.pins.has_passed(batch.mark)
         {
             things.extend(self.sealed.pop_front().into_iter().flat_map(|batch| batch.things));
+            batches_left -= 1;
         }
-        things
+        self.has_more = batches_left == 0 && self.has_sealed();
+        (things, self.has_more)
     }
 
     /// What was held, to be looked at again after a snapshot or a superblock went.
@@ -141,10 +158,10 @@ mod tests {
         limbo.retire(Retired::BucketPage(5), 1, 2);
         limbo.seal();
         for _ in 0..100 {
-            assert!(limbo.take_passed().is_empty());
+            assert!(limbo.take_passed().0.is_empty());
         }
         drop(pin);
-        assert_eq!(limbo.take_passed()[0].what, Retired::BucketPage(5));
+        assert_eq!(limbo.take_passed().0[0].what, Retired::BucketPage(5));
     }
 
     #[test]
@@ -156,7 +173,7 @@ mod tests {
         let _pin = pins.pin();
         limbo.retire(Retired::BucketPage(6), 1, 2);
         limbo.seal();
-        let passed: Vec<Retired> = limbo.take_passed().iter().map(|it| it.what).collect();
+        let passed: Vec<Retired> = limbo.take_passed().0.iter().map(|it| it.what).collect();
         assert_eq!(passed, [Retired::BucketPage(5)]);
     }
 }

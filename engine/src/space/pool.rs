@@ -167,18 +167,41 @@ impl Pool {
         self.pages.len() - self.free.len()
     }
 
-    /// Names runs of free pages whose memory can go back to the kernel: those that were not needed since the last
+    /// Takes free pages out, if memory of some can go back to the kernel: that of as many as were not needed since the last
     /// call. Memory that is given back costs a fault and a page of zeros when it is needed again, so what a
-    /// steady load uses from checkpoint to checkpoint stays.
-    pub(crate) fn trim(&mut self, mut discard: impl FnMut(u32, u32)) {
+    /// steady load uses from checkpoint to checkpoint stays. A few free pages stay in the pool meanwhile.
+    pub(crate) fn begin_trim(&mut self) -> Option<Trim> {
         let surplus = self.spare.saturating_sub(KEEP_FREE_PAGES);
         self.spare = self.free.len();
         if surplus <= KEEP_FREE_PAGES {
-            return;
+            return None;
         }
+        let kept = self.free.split_off(self.free.len() - KEEP_FREE_PAGES);
+        Some(Trim { pages: std::mem::replace(&mut self.free, kept), surplus })
+    }
+
+    /// Takes back what [`begin_trim`](Self::begin_trim) gave, to be used after what is free now.
+    pub(crate) fn end_trim(&mut self, trim: Trim) {
+        let kept = std::mem::replace(&mut self.free, trim.pages);
+        self.free.extend(kept);
+        self.spare = self.free.len();
+    }
+}
+
+/// Free pages that are not in their pool while the memory of some is given back.
+#[derive(Debug)]
+pub(crate) struct Trim {
+    pages: Vec<u32>,
+    /// How many can do without their memory.
+    surplus: usize,
+}
+
+impl Trim {
+    /// Names the runs of pages whose memory goes back.
+    pub(crate) fn discard(&mut self, mut discard: impl FnMut(u32, u32)) {
         // Low pages are used first from now on, so that high runs stay untouched.
-        self.free.sort_unstable_by(|a, b| b.cmp(a));
-        let mut pages = self.free[..surplus].iter().copied().rev().peekable();
+        self.pages.sort_unstable_by(|a, b| b.cmp(a));
+        let mut pages = self.pages.iter().take(self.surplus).copied().rev().peekable();
         while let Some(first) = pages.next() {
             let mut count = 1;
             while pages.next_if_eq(&(first + count)).is_some() {
@@ -216,7 +239,10 @@ mod tests {
                 pool.release(page);
             }
             let mut given_back = 0;
-            pool.trim(|_, count| given_back += count as usize);
+            if let Some(mut trim) = pool.begin_trim() {
+                trim.discard(|_, count| given_back += count as usize);
+                pool.end_trim(trim);
+            }
             given_back
         };
         assert_eq!(use_pages(&mut pool, burst), 0);

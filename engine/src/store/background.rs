@@ -184,7 +184,7 @@ fn checkpoint_loop(bell: &Bell, engine: &Weak<Engine>) {
                 }
                 lock(&bell.due).trim_at = Instant::now().checked_add(TRIM_AFTER);
             }
-            Task::Trim => engine.writer().writer.pages.trim_pools(),
+            Task::Trim => engine.trim_pools(),
         }
     }
 }

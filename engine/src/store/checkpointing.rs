@@ -11,8 +11,11 @@ use crate::checkpoint::{Checkpointer, Written};
 use crate::error::{Error, Result};
 use crate::writer::cut::Cut;
 
-/// Pages whose slots are swung under one hold of the writer lock: well under 100 us.
-const SWING_PAGES: usize = 256;
+/// Pages whose slots are swung under one hold of the writer lock: half a millisecond. Each hold makes a writer wait, so with
+/// shorter ones more writes wait, one in a thousand with holds of 256 pages.
+const SWING_PAGES: usize = 4096;
+/// Things that are freed under one hold of it: as long.
+const FREED_TOGETHER: usize = 16384;
 
 impl Engine {
     /// Brings everything that is applied now to the data file. Waits for a checkpoint that runs already.
@@ -110,27 +113,49 @@ impl Engine {
     /// Lets the tables name the written pages, and frees what the superblocks no longer need.
     fn finish(&self, to: &Checkpointer, written: &Written) {
         for pages in written.buckets.chunks(SWING_PAGES) {
-            let mut state = self.writer();
+            let mut state = self.writer_in_turn();
             for page in pages {
                 state.writer.pages.swing_written_bucket(page);
             }
         }
         for pages in written.values.chunks(SWING_PAGES) {
-            let mut state = self.writer();
+            let mut state = self.writer_in_turn();
             for page in pages {
                 state.writer.pages.swing_written_value(page);
             }
         }
-        let mut state = self.writer();
-        let pages = &mut state.writer.pages;
-        pages.checkpoint = None;
-        pages.superblocks.0 = [to.older.generation, to.newest.generation];
-        pages.limbo.seal();
-        state.writer.collect(true);
-        state.writer.pages.trim_pools();
-        if let Some(log) = &mut state.log {
-            let released = log.release_keeping(to.older.wal_offset, self.feeds.slowest());
-            debug_assert!(released, "the older superblock's cut lies outside the log");
+        let held = {
+            let mut state = self.writer_in_turn();
+            if let Some(log) = &mut state.log {
+                let released = log.release_keeping(to.older.wal_offset, self.feeds.slowest());
+                debug_assert!(released, "the older superblock's cut lies outside the log");
+            }
+            let pages = &mut state.writer.pages;
+            pages.checkpoint = None;
+            pages.superblocks.0 = [to.older.generation, to.newest.generation];
+            pages.limbo.seal();
+            pages.take_held()
+        };
+        for things in held.chunks(FREED_TOGETHER) {
+            self.writer_in_turn().writer.free(things);
+        }
+        while self.writer_in_turn().writer.collect_some() {}
+        self.trim_pools();
+    }
+
+    /// Gives memory of pool pages back that was not needed since the last call. It is sorted and given back without the
+    /// writer lock.
+    pub(crate) fn trim_pools(&self) {
+        let regions = &self.shared.regions;
+        let begun = self.writer_in_turn().writer.pages.bucket_pool.begin_trim();
+        if let Some(mut trim) = begun {
+            trim.discard(|first, count| regions.buckets.discard_pool(first, count));
+            self.writer_in_turn().writer.pages.bucket_pool.end_trim(trim);
+        }
+        let begun = self.writer_in_turn().writer.pages.value_pool.begin_trim();
+        if let Some(mut trim) = begun {
+            trim.discard(|first, count| regions.values.discard_pool(first, count));
+            self.writer_in_turn().writer.pages.value_pool.end_trim(trim);
         }
     }
 }

@@ -204,7 +204,7 @@ impl Engine {
             checkpoints = 0;
         }
         if state.writer.pages.limbo.is_due() {
-            state.writer.collect(false);
+            state.writer.collect_some();
         }
         self.note_due(&state);
         self.shared

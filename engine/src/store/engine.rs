@@ -62,6 +62,12 @@ impl Engine {
         self.turns.lock()
     }
 
+    /// The writer, after one of those who wait to write: for work that is done in many short holds of the lock.
+    pub(crate) fn writer_in_turn(&self) -> Leading<'_> {
+        self.turns.give_way();
+        self.turns.lock()
+    }
+
     /// Lets those go first who wait for the writer lock itself.
     pub(crate) fn step_back(&self) {
         self.turns.step_back();

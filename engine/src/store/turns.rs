@@ -17,12 +17,16 @@ use std::collections::VecDeque;
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, TryLockError};
+use std::time::{Duration, Instant};
 
 use crate::sync::whole::thread;
 use crate::sync::{Condvar, Mutex, TryMutex, TryMutexGuard, lock};
 
 /// How often a writer yields to those who wait for the lock before it goes on regardless.
 const STEP_BACK_MAX: u32 = 64;
+/// How long one that takes the lock again and again yields to those who wait to write. A thread that was woken runs after
+/// some 50 us.
+const GIVE_WAY_MAX: Duration = Duration::from_millis(1);
 
 /// The lock, and who waits for what is done under it.
 #[derive(Debug)]
@@ -30,6 +34,8 @@ pub(crate) struct Turns<S, W, A> {
     state: TryMutex<S>,
     /// How many wait for the lock itself. A hint, so no model checker needs to see it.
     pub(super) waiting: AtomicU32,
+    /// How often the lock was taken to write. A hint as well.
+    led: AtomicU32,
     queue: Queue<W, A>,
 }
 
@@ -40,7 +46,12 @@ pub(crate) struct Abandoned;
 impl<S, W, A> Turns<S, W, A> {
     pub(crate) fn new(state: S) -> Self {
         let queue = Queue { tickets: Mutex::new(VecDeque::new()) };
-        Self { state: TryMutex::new(state), waiting: AtomicU32::new(0), queue }
+        Self {
+            state: TryMutex::new(state),
+            waiting: AtomicU32::new(0),
+            led: AtomicU32::new(0),
+            queue,
+        }
     }
 
     /// The lock, once the present leader is done.
@@ -73,6 +84,20 @@ impl<S, W, A> Turns<S, W, A> {
         }
     }
 
+    /// Lets one of those lead who wait to write, if any do. For work that takes the lock again and again: whoever waits was woken
+    /// when the lock was given back, but would find it taken by the time it runs.
+    pub(crate) fn give_way(&self) {
+        // Relaxed: as `waiting`.
+        let led = self.led.load(Ordering::Relaxed);
+        let begin = Instant::now();
+        while !self.queue.is_empty()
+            && self.led.load(Ordering::Relaxed) == led
+            && begin.elapsed() < GIVE_WAY_MAX
+        {
+            thread::yield_now();
+        }
+    }
+
     /// How many writes wait for the next leader.
     pub(crate) fn waiting_writes(&self) -> usize {
         self.queue.len()
@@ -100,6 +125,7 @@ impl<S, W, A> Turns<S, W, A> {
         // Those who wait come first: a thread that writes in a loop would starve them.
         let free = if self.queue.is_empty() { self.try_lock() } else { None };
         if let Some(leading) = free {
+            self.note_led();
             return Ok(alone(leading, &write));
         }
         let ticket = self.queue.enter(write);
@@ -113,12 +139,18 @@ impl<S, W, A> Turns<S, W, A> {
         }
     }
 
+    fn note_led(&self) {
+        // Relaxed, and no addition that others could come between: whoever has the lock is alone.
+        self.led.store(self.led.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+    }
+
     fn lead_if_free<'a>(
         &'a self,
         group_max: usize,
         group: &impl Fn(Leading<'a, S, W, A>, &Group<W, A>),
     ) {
         if let Some(leading) = self.try_lock() {
+            self.note_led();
             group(leading, &self.queue.take(group_max));
         }
     }
@@ -294,6 +326,39 @@ impl<W, A> Drop for Group<W, A> {
 mod tests {
     #![allow(clippy::panic, reason = "it is what is tested")]
     use super::*;
+
+    /// Who takes the lock again and again leaves it in between to one that waits to write. The lock alone would not: a thread
+    /// that is woken comes too late for it.
+    #[test]
+    fn many_short_holds_let_a_writer_in() {
+        const ROUNDS: usize = 50;
+        let turns: Turns<usize, (), ()> = Turns::new(0);
+        let let_in = std::thread::scope(|scope| {
+            let in_time = |round: usize| {
+                let held = turns.lock();
+                let write = || {
+                    let alone = |mut state: Leading<'_, usize, (), ()>, (): &()| *state += 1;
+                    let group = |mut state: Leading<'_, usize, (), ()>, group: &Group<(), ()>| {
+                        *state += 1;
+                        (0..group.writes().count()).for_each(|at| group.answer(at, ()));
+                    };
+                    turns.carry_out((), 8, alone, group)
+                };
+                let writer = scope.spawn(write);
+                while turns.waiting_writes() == 0 {
+                    std::thread::yield_now();
+                }
+                drop(held);
+                turns.give_way();
+                let in_time = *turns.lock() > round;
+                assert_eq!(writer.join().ok(), Some(Ok(())));
+                in_time
+            };
+            (0..ROUNDS).filter(|&round| in_time(round)).count()
+        });
+        // A busy machine may run the writer later than it is waited for.
+        assert!(let_in > ROUNDS / 2, "{let_in} of {ROUNDS}");
+    }
 
     #[test]
     fn a_leader_that_panics_leaves_nobody_waiting() {

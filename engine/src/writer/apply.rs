@@ -15,6 +15,7 @@ use super::buckets::Place;
 use super::pages::Pages;
 use crate::error::Result;
 use crate::shared::Shared;
+use crate::space::limbo::Waiting;
 use crate::valueset::{self, ExtentAllocator, Insert, Remove, Sets};
 
 /// One change to one key.
@@ -406,6 +407,24 @@ impl Writer {
         } else {
             self.pages.collect();
         }
+        self.take_extents_back();
+    }
+
+    /// Frees some of what no reader needs any more: about a sixteenth of what waits, so that no write waits for all of it and the
+    /// list gets shorter however fast it grows. Answers whether there is more.
+    pub(crate) fn collect_some(&mut self) -> bool {
+        let more = self.pages.collect_some();
+        self.take_extents_back();
+        more
+    }
+
+    /// Frees each of these that no snapshot or superblock needs, and holds the others.
+    pub(crate) fn free(&mut self, things: &[Waiting]) {
+        self.pages.free_or_hold(things);
+        self.take_extents_back();
+    }
+
+    fn take_extents_back(&mut self) {
         for extent in std::mem::take(&mut self.pages.extents_back) {
             self.extents.extent_returned(&mut self.pages, extent);
         }

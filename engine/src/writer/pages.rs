@@ -309,32 +309,36 @@ impl Pages {
 
     /// Frees what no reader, snapshot or superblock needs any more.
     pub(crate) fn collect(&mut self) {
-        let passed = self.limbo.take_passed();
-        self.free_or_hold(passed);
+        while self.collect_some() {}
+    }
+
+    /// As [`collect`](Self::collect), but some of it. Answers whether there is more.
+    pub(crate) fn collect_some(&mut self) -> bool {
+        let (passed, more) = self.limbo.take_passed();
+        self.free_or_hold(&passed);
+        more
     }
 
     /// As [`collect`](Self::collect), and looks again at what waits for a snapshot or superblock.
     pub(crate) fn collect_held(&mut self) {
-        self.tables.forget_dropped();
-        let held = self.limbo.take_held();
-        self.free_or_hold(held);
+        let held = self.take_held();
+        self.free_or_hold(&held);
         self.collect();
     }
 
-    /// Gives memory of pool pages back that was not needed since the last call.
-    pub(crate) fn trim_pools(&mut self) {
-        let regions = &self.shared.regions;
-        self.bucket_pool.trim(|first, count| regions.buckets.discard_pool(first, count));
-        self.value_pool.trim(|first, count| regions.values.discard_pool(first, count));
+    /// What waits for a snapshot or superblock, to be looked at again.
+    pub(crate) fn take_held(&mut self) -> Vec<Waiting> {
+        self.tables.forget_dropped();
+        self.limbo.take_held()
     }
 
-    fn free_or_hold(&mut self, things: Vec<Waiting>) {
+    pub(super) fn free_or_hold(&mut self, things: &[Waiting]) {
         if things.is_empty() {
             return;
         }
         let files = Arc::clone(&self.files);
         let mut files = files.lock().unwrap_or_else(PoisonError::into_inner);
-        for thing in things {
+        for &thing in things {
             match thing.what {
                 Retired::BucketPage(page) => {
                     self.free_page(Space::Buckets, page, thing, &mut files)
