@@ -43,9 +43,9 @@ pub(super) fn fill_tables(
         return Err(damaged(shared, detail));
     }
     let depth_counts = fill_directory(shared, depth, directory, files)?;
-    let mut number =
+    let mut fill =
         |kind: TableKind| fill_numbered(shared, kind, shadows[kind as usize].slots(), files);
-    let free_numbers = [number(TableKind::Overflow)?, number(TableKind::Values)?];
+    let free_numbers = [fill(TableKind::Overflow)?, fill(TableKind::Values)?];
     Ok(Filled { depth_counts, free_numbers })
 }
 
