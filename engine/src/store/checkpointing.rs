@@ -11,7 +11,7 @@ use crate::checkpoint::{Checkpointer, Written};
 use crate::error::{Error, Result};
 use crate::writer::cut::Cut;
 
-/// Pages whose slots are swung under one hold of the writer lock: half a millisecond. Each hold makes a writer wait, so with
+/// Pages whose slots are swung under one hold of the writer lock: half a millisecond, ten times that where memory is slow. Each hold makes a writer wait, so with
 /// shorter ones more writes wait, one in a thousand with holds of 256 pages.
 const SWING_PAGES: usize = 4096;
 /// Things that are freed under one hold of it: as long.
