@@ -165,6 +165,27 @@ mod tests {
     }
 
     #[test]
+    fn some_at_a_time_are_all_in_the_end() {
+        let mut limbo = Limbo::new(Pins::new());
+        for page in 0..40 {
+            limbo.retire(Retired::BucketPage(page), 1, 2);
+            limbo.seal();
+        }
+        let mut pages = Vec::new();
+        loop {
+            let (things, more) = limbo.take_passed();
+            assert!(things.len() <= 40 / TAKEN_PART + 1, "{} at once", things.len());
+            pages.extend(things.iter().map(|it| it.what));
+            assert_eq!(more, limbo.has_sealed());
+            if !more {
+                break;
+            }
+            assert!(limbo.is_due(), "the next group looks again");
+        }
+        assert_eq!(pages, (0..40).map(Retired::BucketPage).collect::<Vec<_>>());
+    }
+
+    #[test]
     fn a_reader_that_came_later_holds_nothing_back() {
         let pins = Pins::new();
         let mut limbo = Limbo::new(Arc::clone(&pins));

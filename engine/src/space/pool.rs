@@ -214,6 +214,8 @@ impl Trim {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -248,6 +250,33 @@ mod tests {
         assert_eq!(use_pages(&mut pool, burst), 0);
         assert_eq!(use_pages(&mut pool, burst), 0, "the load needs all of it");
         assert_eq!(use_pages(&mut pool, 10), burst - 10 - KEEP_FREE_PAGES);
+    }
+
+    #[test]
+    fn pages_that_are_being_trimmed_are_not_given_out() {
+        let mut pool = Pool::new();
+        let count = 4 * KEEP_FREE_PAGES;
+        let free_all = |pool: &mut Pool, pages: Vec<u32>| {
+            for page in pages {
+                pool.retire(page);
+                pool.release(page);
+            }
+        };
+        let pages = (0..count).map(|_| pool.allocate(0).unwrap()).collect();
+        free_all(&mut pool, pages);
+        assert!(pool.begin_trim().is_none(), "all of them were needed");
+        let mut trim = pool.begin_trim().unwrap();
+        let mut discarded = BTreeSet::new();
+        trim.discard(|first, count| discarded.extend(first..first + count));
+        let meanwhile: Vec<u32> =
+            (0..KEEP_FREE_PAGES / 2).map(|_| pool.allocate(0).unwrap()).collect();
+        assert!(meanwhile.iter().all(|page| !discarded.contains(page)));
+        pool.end_trim(trim);
+        let rest = (meanwhile.len()..count).map(|_| pool.allocate(0).unwrap());
+        let mut all: Vec<u32> = rest.chain(meanwhile.iter().copied()).collect();
+        all.sort_unstable();
+        let first_ones: Vec<u32> = (POOL_BASE..POOL_BASE + count as u32).collect();
+        assert!(all == first_ones, "none twice, none lost");
     }
 
     #[test]

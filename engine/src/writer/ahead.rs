@@ -9,10 +9,10 @@ use std::iter::Skip;
 use super::apply::{Operation, Writer};
 
 /// Operations that pass a station together.
-pub(crate) const TOGETHER: usize = 8;
+const TOGETHER: usize = 8;
 
 /// The stations of a sequence of operations.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Ahead<I> {
     slots: Skip<I>,
     pages: Skip<I>,
