@@ -16,8 +16,10 @@ use crate::sync::pins::{Mark, Pins};
 const BATCH: usize = 4096;
 /// Groups of writes between two looks at whether a batch has passed.
 const GROUPS_PER_LOOK: u32 = 16;
-/// One in so many of the sealed batches is taken at once, and one more.
-const TAKEN_PART: usize = 16;
+/// What has passed is freed by writes in parts: one in so many of what waits, and [`PART_MIN`] more.
+const TAKEN_PART: usize = 64;
+/// Things that are freed together in any case: a few microseconds.
+const PART_MIN: usize = 32;
 
 /// Something that was replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +57,8 @@ pub(crate) struct Limbo {
     pins: Arc<Pins>,
     open: Vec<Waiting>,
     sealed: VecDeque<Batch>,
+    /// Of batches that have passed: what is still to be freed.
+    passed: Vec<Waiting>,
     held: Vec<Waiting>,
     groups: u32,
     /// The last look took less than there may be.
@@ -68,6 +72,7 @@ impl Limbo {
             pins,
             open: Vec::new(),
             sealed: VecDeque::new(),
+            passed: Vec::new(),
             held: Vec::new(),
             groups: 0,
             has_more: false,
@@ -106,25 +111,33 @@ impl Limbo {
         self.has_sealed() && (self.has_more || self.groups.is_multiple_of(GROUPS_PER_LOOK))
     }
 
-    /// True if a sealed batch waits for readers to go.
+    /// True if something waits for readers to go, or to be taken now that they are gone.
     pub(crate) fn has_sealed(&self) -> bool {
-        !self.sealed.is_empty()
+        !self.sealed.is_empty() || !self.passed.is_empty()
     }
 
-    /// Some of what no reader can hold any more, and whether there may be more of it. The caller frees or
+    /// How much a write takes at once: so little that it is not held up, so much that the list gets shorter however fast it
+    /// grows.
+    pub(crate) fn part(&self) -> usize {
+        (self.sealed.len() * BATCH + self.passed.len()) / TAKEN_PART + PART_MIN
+    }
+
+    /// At most so many of what no reader can hold any more, and whether there may be more of it. The caller frees or
     /// [holds](Self::hold) each.
-    pub(crate) fn take_passed(&mut self) -> (Vec<Waiting>, bool) {
-        let mut things = Vec::new();
-        let mut batches_left = self.sealed.len() / TAKEN_PART + 1;
+    pub(crate) fn take_passed(&mut self, count_max: usize) -> (Vec<Waiting>, bool) {
         // A batch that has not passed keeps those behind it from passing: they were marked later.
-        while batches_left > 0
-            && let Some(batch) = self.sealed.front()
-            && self.pins.has_passed(batch.mark)
+        while self.passed.len() < count_max
+            && let Some(batch) = self.sealed.pop_front_if(|batch| self.pins.has_passed(batch.mark))
         {
-            things.extend(self.sealed.pop_front().into_iter().flat_map(|batch| batch.things));
-            batches_left -= 1;
+            if self.passed.is_empty() {
+                self.passed = batch.things;
+            } else {
+                self.passed.extend(batch.things);
+            }
         }
-        self.has_more = batches_left == 0 && self.has_sealed();
+        let is_full = self.passed.len() >= count_max;
+        let things = self.passed.split_off(self.passed.len().saturating_sub(count_max));
+        self.has_more = is_full && self.has_sealed();
         (things, self.has_more)
     }
 
@@ -142,7 +155,7 @@ impl Limbo {
     /// Things that wait, pinned or held.
     pub(crate) fn len(&self) -> usize {
         let sealed: usize = self.sealed.iter().map(|batch| batch.things.len()).sum();
-        self.open.len() + sealed + self.held.len()
+        self.open.len() + sealed + self.passed.len() + self.held.len()
     }
 }
 
@@ -158,10 +171,10 @@ mod tests {
         limbo.retire(Retired::BucketPage(5), 1, 2);
         limbo.seal();
         for _ in 0..100 {
-            assert!(limbo.take_passed().0.is_empty());
+            assert!(limbo.take_passed(9).0.is_empty());
         }
         drop(pin);
-        assert_eq!(limbo.take_passed().0[0].what, Retired::BucketPage(5));
+        assert_eq!(limbo.take_passed(9).0[0].what, Retired::BucketPage(5));
     }
 
     #[test]
@@ -169,12 +182,16 @@ mod tests {
         let mut limbo = Limbo::new(Pins::new());
         for page in 0..40 {
             limbo.retire(Retired::BucketPage(page), 1, 2);
-            limbo.seal();
+            if page % 3 == 0 {
+                limbo.seal();
+            }
         }
         let mut pages = Vec::new();
         loop {
-            let (things, more) = limbo.take_passed();
-            assert!(things.len() <= 40 / TAKEN_PART + 1, "{} at once", things.len());
+            let waiting = limbo.len();
+            let (things, more) = limbo.take_passed(7);
+            assert!(things.len() == 7 || !more, "{} at once", things.len());
+            assert_eq!(limbo.len(), waiting - things.len());
             pages.extend(things.iter().map(|it| it.what));
             assert_eq!(more, limbo.has_sealed());
             if !more {
@@ -182,7 +199,8 @@ mod tests {
             }
             assert!(limbo.is_due(), "the next group looks again");
         }
-        assert_eq!(pages, (0..40).map(Retired::BucketPage).collect::<Vec<_>>());
+        assert_eq!(pages.len(), 40);
+        assert!((0..40).all(|page| pages.contains(&Retired::BucketPage(page))));
     }
 
     #[test]
@@ -194,7 +212,7 @@ mod tests {
         let _pin = pins.pin();
         limbo.retire(Retired::BucketPage(6), 1, 2);
         limbo.seal();
-        let passed: Vec<Retired> = limbo.take_passed().0.iter().map(|it| it.what).collect();
+        let passed: Vec<Retired> = limbo.take_passed(9).0.iter().map(|it| it.what).collect();
         assert_eq!(passed, [Retired::BucketPage(5)]);
     }
 }

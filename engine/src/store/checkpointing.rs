@@ -11,11 +11,8 @@ use crate::checkpoint::{Checkpointer, Written};
 use crate::error::{Error, Result};
 use crate::writer::cut::Cut;
 
-/// Pages whose slots are swung under one hold of the writer lock: half a millisecond, ten times that where memory is slow. Each hold makes a writer wait, so with
-/// shorter ones more writes wait, one in a thousand with holds of 256 pages.
-const SWING_PAGES: usize = 4096;
-/// Things that are freed under one hold of it: as long.
-const FREED_TOGETHER: usize = 16384;
+/// Pages that are swung, or things that are freed, before the next look at how long the writer lock has been held.
+const STEP: usize = 8;
 
 impl Engine {
     /// Brings everything that is applied now to the data file. Waits for a checkpoint that runs already.
@@ -112,20 +109,20 @@ impl Engine {
 
     /// Lets the tables name the written pages, and frees what the superblocks no longer need.
     fn finish(&self, to: &Checkpointer, written: &Written) {
-        for pages in written.buckets.chunks(SWING_PAGES) {
-            let mut state = self.writer_in_turn();
-            for page in pages {
-                state.writer.pages.swing_written_bucket(page);
-            }
-        }
-        for pages in written.values.chunks(SWING_PAGES) {
-            let mut state = self.writer_in_turn();
-            for page in pages {
-                state.writer.pages.swing_written_value(page);
-            }
-        }
+        let mut buckets = written.buckets.chunks(STEP);
+        self.in_short_holds(|state| {
+            let pages = buckets.next().unwrap_or_default();
+            pages.iter().for_each(|page| state.writer.pages.swing_written_bucket(page));
+            !pages.is_empty()
+        });
+        let mut values = written.values.chunks(STEP);
+        self.in_short_holds(|state| {
+            let pages = values.next().unwrap_or_default();
+            pages.iter().for_each(|page| state.writer.pages.swing_written_value(page));
+            !pages.is_empty()
+        });
         let held = {
-            let mut state = self.writer_in_turn();
+            let mut state = self.turns.lock_shortly();
             if let Some(log) = &mut state.log {
                 let released = log.release_keeping(to.older.wal_offset, self.feeds.slowest());
                 debug_assert!(released, "the older superblock's cut lies outside the log");
@@ -136,10 +133,13 @@ impl Engine {
             pages.limbo.seal();
             pages.take_held()
         };
-        for things in held.chunks(FREED_TOGETHER) {
-            self.writer_in_turn().writer.free(things);
-        }
-        while self.writer_in_turn().writer.collect_some() {}
+        let mut held = held.chunks(STEP);
+        self.in_short_holds(|state| {
+            let things = held.next().unwrap_or_default();
+            state.writer.free(things);
+            !things.is_empty()
+        });
+        self.in_short_holds(|state| state.writer.collect_some(STEP));
         self.trim_pools();
     }
 
@@ -147,15 +147,15 @@ impl Engine {
     /// writer lock.
     pub(crate) fn trim_pools(&self) {
         let regions = &self.shared.regions;
-        let begun = self.writer_in_turn().writer.pages.bucket_pool.begin_trim();
+        let begun = self.turns.lock_shortly().writer.pages.bucket_pool.begin_trim();
         if let Some(mut trim) = begun {
             trim.discard(|first, count| regions.buckets.discard_pool(first, count));
-            self.writer_in_turn().writer.pages.bucket_pool.end_trim(trim);
+            self.turns.lock_shortly().writer.pages.bucket_pool.end_trim(trim);
         }
-        let begun = self.writer_in_turn().writer.pages.value_pool.begin_trim();
+        let begun = self.turns.lock_shortly().writer.pages.value_pool.begin_trim();
         if let Some(mut trim) = begun {
             trim.discard(|first, count| regions.values.discard_pool(first, count));
-            self.writer_in_turn().writer.pages.value_pool.end_trim(trim);
+            self.turns.lock_shortly().writer.pages.value_pool.end_trim(trim);
         }
     }
 }

@@ -204,7 +204,8 @@ impl Engine {
             checkpoints = 0;
         }
         if state.writer.pages.limbo.is_due() {
-            state.writer.collect_some();
+            let part = state.writer.pages.limbo.part();
+            state.writer.collect_some(part);
         }
         self.note_due(&state);
         self.shared

@@ -3,6 +3,7 @@
 //! Lock order: `checkpointer`, then `writer`, then the file layout inside. Readers take none of them.
 
 use std::sync::{Arc, PoisonError, TryLockError};
+use std::time::{Duration, Instant};
 
 use crate::checkpoint::Checkpointer;
 use crate::error::Result;
@@ -17,6 +18,9 @@ use crate::store::turns::{self, Turns};
 use crate::sync::whole::{Mutex, MutexGuard};
 use crate::wal::{Appender, Wal};
 use crate::writer::apply::Writer;
+
+/// How long background work that comes in steps keeps the writer lock at once, and so a write waiting.
+const SHORT_HOLD: Duration = Duration::from_micros(10);
 
 /// An open store.
 #[derive(Debug)]
@@ -62,10 +66,18 @@ impl Engine {
         self.turns.lock()
     }
 
-    /// The writer, after one of those who wait to write: for work that is done in many short holds of the lock.
-    pub(crate) fn writer_in_turn(&self) -> Leading<'_> {
-        self.turns.give_way();
-        self.turns.lock()
+    /// Has work done in steps under the writer lock, until one answers that there is no more. The lock is held for some
+    /// microseconds at a time, and those who wait to write go in between.
+    pub(crate) fn in_short_holds(&self, mut step: impl FnMut(&mut WriterState) -> bool) {
+        loop {
+            let mut state = self.turns.lock_shortly();
+            let begin = Instant::now();
+            while begin.elapsed() < SHORT_HOLD {
+                if !step(&mut state) {
+                    return;
+                }
+            }
+        }
     }
 
     /// Lets those go first who wait for the writer lock itself.

@@ -15,7 +15,7 @@ mod interleavings;
 
 use std::collections::VecDeque;
 use std::ops::{Deref, DerefMut};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
@@ -27,6 +27,8 @@ const STEP_BACK_MAX: u32 = 64;
 /// How long one that takes the lock again and again yields to those who wait to write. A thread that was woken runs after
 /// some 50 us.
 const GIVE_WAY_MAX: Duration = Duration::from_millis(1);
+/// How long a thread spins where the lock comes back within some microseconds. To sleep and be woken takes as long.
+const PATIENCE: Duration = Duration::from_micros(50);
 
 /// The lock, and who waits for what is done under it.
 #[derive(Debug)]
@@ -34,8 +36,12 @@ pub(crate) struct Turns<S, W, A> {
     state: TryMutex<S>,
     /// How many wait for the lock itself. A hint, so no model checker needs to see it.
     pub(super) waiting: AtomicU32,
-    /// How often the lock was taken to write. A hint as well.
+    /// How often the lock was taken to write. A hint as well, and so are the next two.
     led: AtomicU32,
+    /// The lock is held for some microseconds only.
+    is_short: AtomicBool,
+    /// How many spin for it.
+    spinning: AtomicU32,
     queue: Queue<W, A>,
 }
 
@@ -50,6 +56,8 @@ impl<S, W, A> Turns<S, W, A> {
             state: TryMutex::new(state),
             waiting: AtomicU32::new(0),
             led: AtomicU32::new(0),
+            is_short: AtomicBool::new(false),
+            spinning: AtomicU32::new(0),
             queue,
         }
     }
@@ -60,7 +68,52 @@ impl<S, W, A> Turns<S, W, A> {
         self.waiting.fetch_add(1, Ordering::Relaxed);
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         self.waiting.fetch_sub(1, Ordering::Relaxed);
-        Leading { state: Some(state), queue: &self.queue }
+        self.leading(state)
+    }
+
+    /// The lock, for work of some microseconds that comes again and again: after [giving way](Self::give_way), and without
+    /// a sleep, if those who write have it for no longer. A writer that meets such a hold spins instead of queueing up.
+    pub(crate) fn lock_shortly(&self) -> Leading<'_, S, W, A> {
+        self.give_way();
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let spun = self.spin(|| true);
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        let mut leading = spun.unwrap_or_else(|| self.lock());
+        leading.is_short = Some(&self.is_short);
+        self.is_short.store(true, Ordering::Relaxed);
+        leading
+    }
+
+    fn leading<'a>(&'a self, state: TryMutexGuard<'a, S>) -> Leading<'a, S, W, A> {
+        Leading { state: Some(state), is_short: None, queue: &self.queue }
+    }
+
+    /// The lock, if it comes back while `is_worth_it`, and soon.
+    fn spin(&self, is_worth_it: impl Fn() -> bool) -> Option<Leading<'_, S, W, A>> {
+        let begin = Instant::now();
+        loop {
+            // Before the look whether it is worth it: it is not any more where the lock has just come back.
+            if let Some(leading) = self.try_lock() {
+                return Some(leading);
+            }
+            if !is_worth_it() || begin.elapsed() > PATIENCE {
+                return None;
+            }
+            thread::yield_now();
+        }
+    }
+
+    /// The lock if nobody has it, or for some microseconds only.
+    fn try_lock_with_patience(&self) -> Option<Leading<'_, S, W, A>> {
+        // Relaxed: as `waiting`.
+        let is_short = || self.is_short.load(Ordering::Relaxed);
+        if !is_short() {
+            return self.try_lock();
+        }
+        self.spinning.fetch_add(1, Ordering::Relaxed);
+        let spun = self.spin(is_short);
+        self.spinning.fetch_sub(1, Ordering::Relaxed);
+        spun
     }
 
     /// The lock if nobody has it.
@@ -70,7 +123,7 @@ impl<S, W, A> Turns<S, W, A> {
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return None,
         };
-        Some(Leading { state: Some(state), queue: &self.queue })
+        Some(self.leading(state))
     }
 
     /// Lets those go first who wait for the lock itself: a snapshot, a checkpoint's cut. The lock is not fair, and a
@@ -90,7 +143,8 @@ impl<S, W, A> Turns<S, W, A> {
         // Relaxed: as `waiting`.
         let led = self.led.load(Ordering::Relaxed);
         let begin = Instant::now();
-        while !self.queue.is_empty()
+        let is_awaited = || self.spinning.load(Ordering::Relaxed) > 0 || !self.queue.is_empty();
+        while is_awaited()
             && self.led.load(Ordering::Relaxed) == led
             && begin.elapsed() < GIVE_WAY_MAX
         {
@@ -123,7 +177,7 @@ impl<S, W, A> Turns<S, W, A> {
         group: impl Fn(Leading<'a, S, W, A>, &Group<W, A>),
     ) -> Result<A, Abandoned> {
         // Those who wait come first: a thread that writes in a loop would starve them.
-        let free = if self.queue.is_empty() { self.try_lock() } else { None };
+        let free = if self.queue.is_empty() { self.try_lock_with_patience() } else { None };
         if let Some(leading) = free {
             self.note_led();
             return Ok(alone(leading, &write));
@@ -161,6 +215,8 @@ impl<S, W, A> Turns<S, W, A> {
 pub(crate) struct Leading<'a, S, W, A> {
     /// `None` only while it is dropped.
     state: Option<TryMutexGuard<'a, S>>,
+    /// Says that it is held shortly, if it is.
+    is_short: Option<&'a AtomicBool>,
     queue: &'a Queue<W, A>,
 }
 
@@ -195,6 +251,9 @@ impl<S, W, A> DerefMut for Leading<'_, S, W, A> {
 
 impl<S, W, A> Drop for Leading<'_, S, W, A> {
     fn drop(&mut self) {
+        if let Some(is_short) = self.is_short {
+            is_short.store(false, Ordering::Relaxed);
+        }
         // First the lock, then the look at the queue: see the head of this file.
         self.state = None;
         self.queue.wake_leader();
@@ -327,17 +386,21 @@ mod tests {
     #![allow(clippy::panic, reason = "it is what is tested")]
     use super::*;
 
-    /// Who takes the lock again and again leaves it in between to one that waits to write. The lock alone would not: a thread
-    /// that is woken comes too late for it.
-    #[test]
-    fn many_short_holds_let_a_writer_in() {
-        const ROUNDS: usize = 50;
-        let turns: Turns<usize, (), ()> = Turns::new(0);
-        let let_in = std::thread::scope(|scope| {
-            let in_time = |round: usize| {
-                let held = turns.lock();
+    type Counted = Turns<usize, (), ()>;
+
+    /// In how many of fifty rounds a write that meets a lock held like this is carried out before whoever held it has it
+    /// again, and how many of the writes did not sleep.
+    fn let_in(hold: impl Fn(&Counted) -> Leading<'_, usize, (), ()>) -> (usize, usize) {
+        let turns = Counted::new(0);
+        let awake = AtomicU32::new(0);
+        let is_in_time = |round: usize| {
+            std::thread::scope(|scope| {
+                let held = hold(&turns);
                 let write = || {
-                    let alone = |mut state: Leading<'_, usize, (), ()>, (): &()| *state += 1;
+                    let alone = |mut state: Leading<'_, usize, (), ()>, (): &()| {
+                        awake.fetch_add(1, Ordering::Relaxed);
+                        *state += 1;
+                    };
                     let group = |mut state: Leading<'_, usize, (), ()>, group: &Group<(), ()>| {
                         *state += 1;
                         (0..group.writes().count()).for_each(|at| group.answer(at, ()));
@@ -345,19 +408,36 @@ mod tests {
                     turns.carry_out((), 8, alone, group)
                 };
                 let writer = scope.spawn(write);
-                while turns.waiting_writes() == 0 {
+                while turns.waiting_writes() == 0 && turns.spinning.load(Ordering::Relaxed) == 0 {
                     std::thread::yield_now();
                 }
                 drop(held);
                 turns.give_way();
-                let in_time = *turns.lock() > round;
+                let is_in_time = *turns.lock() > round;
                 assert_eq!(writer.join().ok(), Some(Ok(())));
-                in_time
-            };
-            (0..ROUNDS).filter(|&round| in_time(round)).count()
-        });
-        // A busy machine may run the writer later than it is waited for.
-        assert!(let_in > ROUNDS / 2, "{let_in} of {ROUNDS}");
+                is_in_time
+            })
+        };
+        let in_time = (0..ROUNDS).filter(|&round| is_in_time(round)).count();
+        (in_time, awake.into_inner() as usize)
+    }
+
+    const ROUNDS: usize = 50;
+
+    /// Who takes the lock again and again leaves it in between to one that waits to write. The lock alone would not: a thread
+    /// that is woken comes too late for it. A busy machine may run the writer later than it is waited for.
+    #[test]
+    fn many_holds_let_a_writer_in() {
+        let (in_time, awake) = let_in(Turns::lock);
+        assert!(in_time > ROUNDS / 2, "{in_time} of {ROUNDS}");
+        assert_eq!(awake, 0, "a long hold is slept through");
+    }
+
+    #[test]
+    fn a_writer_stays_awake_through_a_short_hold() {
+        let (in_time, awake) = let_in(Turns::lock_shortly);
+        assert!(in_time > ROUNDS / 2, "{in_time} of {ROUNDS}");
+        assert!(awake > ROUNDS / 4, "{awake} of {ROUNDS}");
     }
 
     #[test]

@@ -410,10 +410,9 @@ impl Writer {
         self.take_extents_back();
     }
 
-    /// Frees some of what no reader needs any more: about a sixteenth of what waits, so that no write waits for all of it and the
-    /// list gets shorter however fast it grows. Answers whether there is more.
-    pub(crate) fn collect_some(&mut self) -> bool {
-        let more = self.pages.collect_some();
+    /// Frees at most so many things that no reader needs any more. Answers whether there is more.
+    pub(crate) fn collect_some(&mut self, count_max: usize) -> bool {
+        let more = self.pages.collect_some(count_max);
         self.take_extents_back();
         more
     }

@@ -309,12 +309,12 @@ impl Pages {
 
     /// Frees what no reader, snapshot or superblock needs any more.
     pub(crate) fn collect(&mut self) {
-        while self.collect_some() {}
+        while self.collect_some(usize::MAX) {}
     }
 
-    /// As [`collect`](Self::collect), but some of it. Answers whether there is more.
-    pub(crate) fn collect_some(&mut self) -> bool {
-        let (passed, more) = self.limbo.take_passed();
+    /// As [`collect`](Self::collect), but at most so many things. Answers whether there is more.
+    pub(crate) fn collect_some(&mut self, count_max: usize) -> bool {
+        let (passed, more) = self.limbo.take_passed(count_max);
         self.free_or_hold(&passed);
         more
     }
