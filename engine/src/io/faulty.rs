@@ -324,6 +324,10 @@ impl DiskFile for FaultyFile {
         self.below.allocate(offset, bytes)
     }
 
+    fn free_bytes(&self) -> Option<u64> {
+        self.below.free_bytes()
+    }
+
     fn len(&self) -> Result<u64> {
         self.below.len()
     }

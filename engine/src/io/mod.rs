@@ -175,6 +175,11 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
         Ok(self.len()? == 0)
     }
 
+    /// Bytes that whoever runs this may still write to the file system, as far as it tells. A hint.
+    fn free_bytes(&self) -> Option<u64> {
+        None
+    }
+
     /// Cuts or extends the file to this length, without reserving space.
     ///
     /// # Errors

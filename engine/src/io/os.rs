@@ -228,6 +228,10 @@ impl DiskFile for OsFile {
         })
     }
 
+    fn free_bytes(&self) -> Option<u64> {
+        sys::free_bytes(&self.file).ok()
+    }
+
     fn len(&self) -> Result<u64> {
         Ok(self.file.metadata().map_err(self.error("read"))?.len())
     }

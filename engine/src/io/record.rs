@@ -261,6 +261,10 @@ impl DiskFile for RecordingFile {
         Ok(())
     }
 
+    fn free_bytes(&self) -> Option<u64> {
+        self.below.free_bytes()
+    }
+
     fn len(&self) -> Result<u64> {
         self.below.len()
     }

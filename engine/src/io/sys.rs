@@ -8,6 +8,7 @@
 use std::ffi::CStr;
 use std::fs::File;
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::AsRawFd;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -84,6 +85,16 @@ pub(super) fn fallocate(file: &File, offset: u64, bytes: u64) -> io::Result<()> 
     let bytes = libc::off_t::try_from(bytes).map_err(too_big)?;
     // SAFETY: the descriptor is open, since `file` is borrowed; the call touches no memory of ours.
     check(unsafe { libc::fallocate(file.as_raw_fd(), 0, offset, bytes) })
+}
+
+/// Bytes that an unprivileged process may still write to the file system of a file.
+pub(super) fn free_bytes(file: &File) -> io::Result<u64> {
+    let mut found = MaybeUninit::<libc::statvfs>::uninit();
+    // SAFETY: the descriptor is open, since `file` is borrowed; the call writes one `statvfs` to where the pointer leads.
+    check(unsafe { libc::fstatvfs(file.as_raw_fd(), found.as_mut_ptr()) })?;
+    // SAFETY: the call has succeeded, so all of it is written.
+    let found = unsafe { found.assume_init() };
+    Ok(found.f_bavail.saturating_mul(found.f_frsize))
 }
 
 /// Lets the kernel begin to write the dirty pages of a range. Its answer says nothing that a sync does not: without one of

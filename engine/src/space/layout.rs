@@ -2,15 +2,17 @@
 //!
 //! Segments are only ever added at the end of the file, so within a space both page numbers and file
 //! offsets ascend. `fallocate` reserves a segment's blocks before anything refers to it: a full disk is an
-//! error value here and nowhere else.
+//! error value here and nowhere else. [`FileLength`] may have had them reserved ahead.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use cidstore_core::layout::PAGE_BYTES;
 use cidstore_core::layout::superblock::{SEGMENT_UNIT_PAGES, SEGMENTS_START, Segment};
 use cidstore_core::layout::table::Space;
 
 use super::file_pages::FilePages;
+use super::length::FileLength;
 use super::region::Region;
 use super::{HUGE_PAGES, POOL_BASE};
 use crate::error::{Error, Result};
@@ -19,6 +21,10 @@ use crate::io::DiskFile;
 /// Pages of the other spaces for each page of tables: a directory has two to four slots a bucket page, a node 512, and
 /// a checkpoint writes new nodes before the old ones are free.
 const PAGES_PER_TABLE_PAGE: u32 = 64;
+
+/// Segments of so many pages and more, 8 MiB, get their blocks ahead of the write that needs them. Smaller ones take the
+/// file system no longer than any other write.
+const AHEAD_PAGES_MIN: u32 = 2048;
 
 /// A segment with the first of its page numbers.
 #[derive(Clone, Copy, Debug)]
@@ -58,12 +64,14 @@ pub(crate) struct FileLayout {
     spaces: [SpaceLayout; 3],
     end: u64,
     bytes_max: u64,
+    length: Arc<FileLength>,
 }
 
 impl FileLayout {
     /// The layout of an empty file.
     pub(crate) fn empty(bytes_max: u64) -> Self {
-        Self { spaces: Default::default(), end: SEGMENTS_START, bytes_max }
+        let length = Arc::new(FileLength::new(SEGMENTS_START));
+        Self { spaces: Default::default(), end: SEGMENTS_START, bytes_max, length }
     }
 
     /// The layout that a superblock tells; maps its segments. All pages count as free.
@@ -79,6 +87,7 @@ impl FileLayout {
                 layout.place(space, segment, file, regions)?;
             }
         }
+        layout.length = Arc::new(FileLength::new(layout.end));
         Ok(layout)
     }
 
@@ -130,9 +139,14 @@ impl FileLayout {
         joined
     }
 
-    /// Length that the data file has.
+    /// Where the last segment ends.
     pub(crate) fn end(&self) -> u64 {
         self.end
+    }
+
+    /// How long the file is.
+    pub(crate) fn length(&self) -> &Arc<FileLength> {
+        &self.length
     }
 
     /// Where a page lies in the file, and how many pages follow it without a gap (itself included).
@@ -226,9 +240,20 @@ impl FileLayout {
                 ),
             });
         }
-        file.allocate(self.end, offset + bytes - self.end)?;
+        self.length.reach(offset + bytes, file)?;
         let first_file_page = (offset / PAGE_BYTES as u64) as u32;
-        self.place(space, Segment { first_file_page, page_count }, file, regions)
+        self.place(space, Segment { first_file_page, page_count }, file, regions)?;
+        self.length.want(self.end_after_next());
+        Ok(())
+    }
+
+    /// Where the next large segment will end that buckets or values need; 0 if it is not known to be allowed.
+    fn end_after_next(&self) -> u64 {
+        let next = |space| next_segment_pages(self.pages(space).page_count());
+        let pages = next(Space::Buckets).max(next(Space::Values));
+        let start = self.end.next_multiple_of(HUGE_PAGES as u64 * PAGE_BYTES as u64);
+        let end = start + pages as u64 * PAGE_BYTES as u64;
+        if pages >= AHEAD_PAGES_MIN && end <= self.bytes_max { end } else { 0 }
     }
 
     /// Pages of buckets and values that these spaces would do without, in whole alignment units: what

@@ -127,13 +127,10 @@ impl Limbo {
     pub(crate) fn take_passed(&mut self, count_max: usize) -> (Vec<Waiting>, bool) {
         // A batch that has not passed keeps those behind it from passing: they were marked later.
         while self.passed.len() < count_max
-            && let Some(batch) = self.sealed.pop_front_if(|batch| self.pins.has_passed(batch.mark))
+            && let Some(batch) = self.sealed.front()
+            && self.pins.has_passed(batch.mark)
         {
-            if self.passed.is_empty() {
-                self.passed = batch.things;
-            } else {
-                self.passed.extend(batch.things);
-            }
+            self.passed.extend(self.sealed.pop_front().into_iter().flat_map(|batch| batch.things));
         }
         let is_full = self.passed.len() >= count_max;
         let things = self.passed.split_off(self.passed.len().saturating_sub(count_max));

@@ -6,6 +6,7 @@
 
 pub(crate) mod file_pages;
 pub(crate) mod layout;
+pub(crate) mod length;
 pub(crate) mod limbo;
 pub(crate) mod pool;
 #[cfg(not(loom))]

@@ -1,11 +1,16 @@
 //! The pool: which pages in memory are free, and which have changed since the last checkpoint's cut.
 
+use std::ops::Range;
+
 use cidstore_core::probe;
 
-use super::{POOL_BASE, POOL_PAGES};
+use super::{HUGE_PAGES, POOL_BASE, POOL_PAGES};
 
 /// Free pages whose memory is kept in any case: 64 MiB.
 const KEEP_FREE_PAGES: usize = 16 << 10;
+
+/// Most pages that are given their memory before they are needed: 16 MiB. They last a writer for ten milliseconds and more.
+const MEMORY_AHEAD_PAGES: usize = 4096;
 
 /// How many allocations before its own the record of a free page is asked for: pages come back in any order.
 const RECORD_AHEAD: usize = 8;
@@ -44,6 +49,8 @@ pub(crate) struct Pool {
     in_cut: usize,
     /// Fewest free pages since the pool was last trimmed: what nobody needed in all that time.
     spare: usize,
+    /// Pages that had their memory asked for, from the first on.
+    touched: usize,
 }
 
 /// The pool has no page left: a checkpoint must make room.
@@ -61,6 +68,7 @@ impl Pool {
             live: 0,
             in_cut: 0,
             spare: 0,
+            touched: HUGE_PAGES as usize,
         }
     }
 
@@ -167,6 +175,29 @@ impl Pool {
         self.pages.len() - self.free.len()
     }
 
+    /// Pages beyond those in use that are to have their memory already: as many as are in use, up to a limit.
+    fn memory_ahead(&self) -> usize {
+        self.pages.len().min(MEMORY_AHEAD_PAGES)
+    }
+
+    /// True if pages that were never used are about to be: the kernel has to find and clear memory for them, which takes a tenth of
+    /// a millisecond where it gives a huge page.
+    pub(crate) fn is_memory_due(&self) -> bool {
+        let is_near = self.pages.len() + self.memory_ahead() / 2 > self.touched;
+        is_near && self.touched < POOL_PAGES as usize
+    }
+
+    /// The pages that are to be given memory now, so that the writer finds it there. None of them twice.
+    pub(crate) fn take_memory_due(&mut self) -> Range<u32> {
+        let start = self.touched;
+        if self.is_memory_due() {
+            let end = self.pages.len() + self.memory_ahead();
+            self.touched = end.next_multiple_of(HUGE_PAGES as usize).min(POOL_PAGES as usize);
+        }
+        let page = |index: usize| POOL_BASE + index as u32;
+        page(start)..page(self.touched)
+    }
+
     /// Takes free pages out, if memory of some can go back to the kernel: that of as many as were not needed since the last
     /// call. Memory that is given back costs a fault and a page of zeros when it is needed again, so what a
     /// steady load uses from checkpoint to checkpoint stays. A few free pages stay in the pool meanwhile.
@@ -250,6 +281,26 @@ mod tests {
         assert_eq!(use_pages(&mut pool, burst), 0);
         assert_eq!(use_pages(&mut pool, burst), 0, "the load needs all of it");
         assert_eq!(use_pages(&mut pool, 10), burst - 10 - KEEP_FREE_PAGES);
+    }
+
+    #[test]
+    fn memory_is_asked_for_once_and_ahead() {
+        let mut pool = Pool::new();
+        let mut ready = POOL_BASE + HUGE_PAGES;
+        for used in 1..40_000 {
+            let page = pool.allocate(0).unwrap();
+            if pool.is_memory_due() {
+                let due = pool.take_memory_due();
+                assert_eq!(due.start, ready);
+                assert!(due.end > due.start && due.end.is_multiple_of(HUGE_PAGES));
+                ready = due.end;
+                assert!(!pool.is_memory_due(), "not twice");
+            }
+            assert!(pool.take_memory_due().is_empty());
+            let ahead = (ready - page) as usize;
+            assert!(ahead > used.min(MEMORY_AHEAD_PAGES) / 2, "{ahead} pages after {used}");
+            assert!(ahead <= used.min(MEMORY_AHEAD_PAGES) + HUGE_PAGES as usize);
+        }
     }
 
     #[test]

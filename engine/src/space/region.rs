@@ -119,6 +119,13 @@ impl Region {
         assert!(first_page >= POOL_BASE, "only pool pages can be discarded");
         advise(self.address(first_page), page_count as usize * PAGE_BYTES, libc::MADV_DONTNEED);
     }
+
+    /// Has the kernel give pool pages their memory now, as the first store to each would. What is in them stays.
+    pub(crate) fn touch_pool(&self, first_page: u32, page_count: u32) {
+        assert!(first_page >= POOL_BASE, "pages of the file are not written to");
+        let bytes = page_count as usize * PAGE_BYTES;
+        advise(self.address(first_page), bytes, libc::MADV_POPULATE_WRITE);
+    }
 }
 
 impl Drop for Region {

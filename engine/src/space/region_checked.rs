@@ -56,4 +56,6 @@ impl Region {
     }
 
     pub(crate) fn discard_pool(&self, _: u32, _: u32) {}
+
+    pub(crate) fn touch_pool(&self, _: u32, _: u32) {}
 }

@@ -1,5 +1,5 @@
-//! The store's own threads: one runs checkpoints when they are due, one syncs the log for `Interval` writes, one tidies, one
-//! tunes if that is wanted.
+//! The store's own threads: one runs checkpoints when they are due, one syncs the log for `Interval` writes, one makes room
+//! ahead of writes, one tidies, one tunes if that is wanted.
 
 use std::sync::{Arc, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ const TUNING_WINDOW: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 struct Due {
     checkpoint: bool,
-    growth: bool,
+    room: bool,
     trim_at: Option<Instant>,
     sync_at: Option<Instant>,
     stop: bool,
@@ -44,8 +44,11 @@ pub(crate) struct Background {
 impl Background {
     /// Starts the threads of a writable store.
     pub(crate) fn start(engine: &Arc<Engine>) -> Result<()> {
-        let mut jobs: Vec<(&str, Job)> =
-            vec![("cidstore-checkpoint", checkpoint_loop), ("cidstore-sync", sync_loop)];
+        let mut jobs: Vec<(&str, Job)> = vec![
+            ("cidstore-checkpoint", checkpoint_loop),
+            ("cidstore-sync", sync_loop),
+            ("cidstore-room", room_loop),
+        ];
         if !engine.settings.maintenance.is_off() {
             jobs.push(("cidstore-upkeep", upkeep_loop));
         }
@@ -77,11 +80,11 @@ impl Background {
         }
     }
 
-    /// Asks for a longer log.
-    pub(crate) fn request_growth(&self) {
+    /// Asks for room in the log, the file or memory.
+    pub(crate) fn request_room(&self) {
         let mut due = lock(&self.bell.due);
-        if !due.growth {
-            due.growth = true;
+        if !due.room {
+            due.room = true;
             self.bell.rung.notify_all();
         }
     }
@@ -152,15 +155,12 @@ enum Wait<T> {
 
 /// What the checkpoint thread does next.
 enum Task {
-    Growth,
     Checkpoint,
     Trim,
 }
 
 fn checkpoint_loop(bell: &Bell, engine: &Weak<Engine>) {
     let due = |due: &mut Due| match due.trim_at {
-        // First: it is short, and a write that finds no room waits for it.
-        _ if std::mem::take(&mut due.growth) => Wait::Done(Task::Growth),
         _ if std::mem::take(&mut due.checkpoint) => Wait::Done(Task::Checkpoint),
         None => Wait::Forever,
         Some(at) if at <= Instant::now() => {
@@ -172,11 +172,6 @@ fn checkpoint_loop(bell: &Bell, engine: &Weak<Engine>) {
     while let Some(task) = wait(bell, due) {
         let Some(engine) = engine.upgrade() else { return };
         match task {
-            Task::Growth => {
-                if let Err(error) = engine.grow_log() {
-                    tracing::warn!(%error, "growing the log");
-                }
-            }
             Task::Checkpoint => {
                 if let Err(error) = engine.checkpoint() {
                     // A failure has poisoned the store; a full disk is told to the next writer.
@@ -186,6 +181,16 @@ fn checkpoint_loop(bell: &Bell, engine: &Weak<Engine>) {
             }
             Task::Trim => engine.trim_pools(),
         }
+    }
+}
+
+fn room_loop(bell: &Bell, engine: &Weak<Engine>) {
+    let due = |due: &mut Due| {
+        if std::mem::take(&mut due.room) { Wait::Done(()) } else { Wait::Forever }
+    };
+    while wait(bell, due).is_some() {
+        let Some(engine) = engine.upgrade() else { return };
+        engine.provide();
     }
 }
 

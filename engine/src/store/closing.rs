@@ -59,6 +59,9 @@ impl Engine {
             Ok(_) | Err(Error::NoSpace { .. }) => {}
             Err(error) => return Err(error),
         }
+        let files = checkpointer.files();
+        files.length().cut_reserve(files.end(), &*self.shared.file)?;
+        drop(files);
         self.checkpoint_unchecked(checkpointer, true)
     }
 
@@ -146,7 +149,7 @@ impl Engine {
             // Under the lock: the file may have grown again meanwhile, and then stays as long as it is.
             let files = checkpointer.files();
             if files.end() == after {
-                self.shared.file.set_len(after)?;
+                files.length().cut(after, &*self.shared.file)?;
             }
             drop(files);
             self.shared.file.sync_all()?;

@@ -334,7 +334,7 @@ impl Engine {
         Ok(lsns)
     }
 
-    /// Asks for a checkpoint when enough has changed.
+    /// Asks for a checkpoint when enough has changed, and for room that is about to be used up.
     pub(crate) fn note_due(&self, state: &WriterState) {
         let pages = &state.writer.pages;
         let changed = pages.pages_to_write(Space::Buckets) + pages.pages_to_write(Space::Values);
@@ -344,22 +344,9 @@ impl Engine {
         if changed > self.tuned.checkpoint_part(DIRTY_PAGES_MAX) || logged > log_due {
             self.background.request_checkpoint();
         }
-        if state.log.as_ref().is_some_and(Appender::is_growth_due) {
-            self.background.request_growth();
+        if self.is_room_due(state) {
+            self.background.request_room();
         }
-    }
-
-    /// Grows the log before a write must wait for it.
-    pub(crate) fn grow_log(&self) -> Result<()> {
-        let begun = self.writer().log.as_mut().and_then(Appender::begin_growth);
-        let Some(growth) = begun else { return Ok(()) };
-        let made = growth.carry_out();
-        let Some(log) = &mut self.writer().log else { return made };
-        log.end_growth(made).inspect_err(|error| {
-            if !matches!(error, Error::NoSpace { .. }) {
-                self.shared.mark_failed(error);
-            }
-        })
     }
 
     /// Makes everything logged so far durable.

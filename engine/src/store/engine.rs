@@ -9,6 +9,7 @@ use crate::checkpoint::Checkpointer;
 use crate::error::Result;
 use crate::options::Settings;
 use crate::shared::Shared;
+use crate::space::length::FileLength;
 use crate::store::background::Background;
 use crate::store::commit::{Answer, Request};
 use crate::store::feeds::Feeds;
@@ -39,6 +40,8 @@ pub(crate) struct Engine {
     pub(crate) wal: Option<Arc<Wal>>,
     pub(crate) background: Background,
     pub(crate) tuned: Tuned,
+    /// How long the data file is.
+    pub(crate) file_length: Arc<FileLength>,
     /// Who reads the log while it is written.
     pub(crate) feeds: Feeds,
 }

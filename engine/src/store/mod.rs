@@ -2,7 +2,7 @@
 //!
 //! In reading order: [`turns`] says which thread leads, [`engine`] holds the parts, [`commit`] lets many threads write
 //! through one leader, who waits in `gathering` for others; `group` takes what others have gathered, and `room` makes sure
-//! of space before anything is promised. [`feeds`] knows who reads the log, [`checkpointing`] runs checkpoints beside
+//! of space before anything is promised, which `provisioning` has got ready. [`feeds`] knows who reads the log, [`checkpointing`] runs checkpoints beside
 //! writers, [`background`] is the store's own threads, [`open`] creates, opens and recovers, where `filling` fills the live
 //! tables and `mending` reads those that are damaged. [`scrubbing`] finds damaged pages, `evidence` judges what they were
 //! and `repairing` puts them right, [`tidying`] has the pieces of maintenance, [`upkeep`] takes them bit by bit.
@@ -24,6 +24,9 @@ mod mending;
 #[cfg(test)]
 mod mending_tests;
 pub(crate) mod open;
+mod provisioning;
+#[cfg(test)]
+mod provisioning_tests;
 mod repairing;
 #[cfg(test)]
 mod repairing_tests;

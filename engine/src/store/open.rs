@@ -275,6 +275,7 @@ impl Parts {
         if let Some(log) = &mut log {
             log.keep_at_most(settings.feed_bytes);
         }
+        let file_length = Arc::clone(self.checkpointer.files().length());
         Engine {
             records_max: log.as_ref().map_or(0, Appender::records_max),
             shared: self.shared,
@@ -290,6 +291,7 @@ impl Parts {
             wal,
             background: Background::default(),
             tuned: Tuned::new(tuning),
+            file_length,
             feeds: Feeds::default(),
         }
     }

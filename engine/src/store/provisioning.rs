@@ -1,0 +1,53 @@
+//! Room made before a write must wait for it: in the log, in the data file, in the memory for changed pages. A thread of
+//! its own sees to it, so that neither a checkpoint nor a sync comes first.
+
+use std::ops::Range;
+
+use super::engine::{Engine, WriterState};
+use crate::error::{Error, Result};
+use crate::space::pool::Pool;
+use crate::wal::Appender;
+
+impl Engine {
+    /// True if [`provide`](Self::provide) has something to do.
+    pub(super) fn is_room_due(&self, state: &WriterState) -> bool {
+        let pages = &state.writer.pages;
+        state.log.as_ref().is_some_and(Appender::is_growth_due)
+            || self.file_length.is_due()
+            || pages.bucket_pool.is_memory_due()
+            || pages.value_pool.is_memory_due()
+    }
+
+    /// Makes room wherever it is about to be used up.
+    pub(super) fn provide(&self) {
+        self.provide_memory();
+        if let Err(error) = self.grow_log() {
+            tracing::warn!(%error, "growing the log");
+        }
+        self.file_length.reach_wanted(&*self.shared.file);
+    }
+
+    fn provide_memory(&self) {
+        let regions = &self.shared.regions;
+        let [buckets, values] = {
+            let pages = &mut self.turns.lock_shortly().writer.pages;
+            [&mut pages.bucket_pool, &mut pages.value_pool].map(Pool::take_memory_due)
+        };
+        let count = |pages: &Range<u32>| pages.len() as u32;
+        regions.buckets.touch_pool(buckets.start, count(&buckets));
+        regions.values.touch_pool(values.start, count(&values));
+    }
+
+    /// Grows the log.
+    fn grow_log(&self) -> Result<()> {
+        let begun = self.writer().log.as_mut().and_then(Appender::begin_growth);
+        let Some(growth) = begun else { return Ok(()) };
+        let made = growth.carry_out();
+        let Some(log) = &mut self.writer().log else { return made };
+        log.end_growth(made).inspect_err(|error| {
+            if !matches!(error, Error::NoSpace { .. }) {
+                self.shared.mark_failed(error);
+            }
+        })
+    }
+}
