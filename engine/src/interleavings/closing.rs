@@ -28,7 +28,7 @@ fn at_the_tail() -> Little {
     let mut little = Little::new([10]);
     let shared = little.shared();
     shared.regions.buckets.page(TAIL);
-    let cut = little.writer.cut(1, 0);
+    let cut = little.cut(1);
     let mut written = little.write_cut(&cut);
     assert!(little.writer.pages.files().pages_mut(Space::Buckets).take(TAIL));
     let mut words = [0; 512];
@@ -48,7 +48,7 @@ fn close(little: &mut Little) {
     let shared = little.shared();
     assert!(shared.mark_closed());
     assert!(little.writer.pages.move_beyond(Space::Buckets, FRONT));
-    let cut = little.writer.cut(2, 0);
+    let cut = little.cut(2);
     let written = little.write_cut(&cut);
     little.finish(&cut, &written);
     // A reader may still hold the page: what is taken is not cut off.

@@ -35,21 +35,21 @@ fn write(lock: &Lock, value: u64) {
 }
 
 fn cut(state: &mut State) -> Cut {
-    let writer = &mut state.little.writer;
-    let before = writer.pages.bucket_at(0);
+    let little = &mut state.little;
+    let before = little.writer.pages.bucket_at(0);
     if has(NO_GENERATION) {
-        let generation = writer.pages.current_generation();
+        let generation = little.writer.pages.current_generation();
         // As the shipped cut, but for the generation.
-        let mut cut = writer.cut(1, 0);
-        writer.pages.restore_generation(generation);
+        let mut cut = little.cut(1);
+        little.writer.pages.restore_generation(generation);
         cut.bucket_pages = vec![CutPage { page: before, owner: 0 }];
         return cut;
     }
-    let mut cut = writer.cut(1, 0);
+    let mut cut = little.cut(1);
     // Not what the model has filled freed pages with.
     cut.bucket_pages.retain(|page| page.page == before);
     if has(NOT_READ) {
-        writer.pages.checkpoint = None;
+        little.writer.pages.checkpoint = None;
     }
     cut
 }

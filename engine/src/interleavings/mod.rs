@@ -134,6 +134,13 @@ impl Little {
         run.unwrap().0.start
     }
 
+    /// Ends the generation.
+    fn cut(&mut self, lsn: u64) -> Cut {
+        let mut cut = self.writer.cut(lsn, 0);
+        while self.writer.settle_some(&mut cut) {}
+        cut
+    }
+
     /// Writes the pages of a cut to free pages of the file.
     fn write_cut(&self, cut: &Cut) -> Written {
         let regions = &self.writer.pages.shared.regions;

@@ -33,7 +33,7 @@ fn snapshot(plant: Plant, looks: usize, checkpoint: Checkpoint) {
         let mut little = Little::new([10]);
         let shared = little.shared();
         arm();
-        let mut cut = (checkpoint != Checkpoint::None).then(|| little.writer.cut(1, 0));
+        let mut cut = (checkpoint != Checkpoint::None).then(|| little.cut(1));
         let mut finish = move |little: &mut Little| {
             if let Some(cut) = cut.take() {
                 let written = little.write_cut(&cut);

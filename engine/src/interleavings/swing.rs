@@ -14,7 +14,7 @@ fn swing(plant: Plant, looks: usize) {
     explore(plant, None, bucket_words, move || {
         let mut little = Little::new([10]);
         let shared = little.shared();
-        let cut = little.writer.cut(1, 0);
+        let cut = little.cut(1);
         arm();
         let writer = spawn_writer(move || {
             let written = little.write_cut(&cut);

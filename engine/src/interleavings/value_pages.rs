@@ -66,7 +66,7 @@ fn small(plant: Plant, preemptions: Option<usize>, looks: usize, writes: bool) {
     explore(plant, preemptions, extent_words, move || {
         let mut little = Little::new(1..=7);
         let shared = little.shared();
-        let cut = little.writer.cut(1, 0);
+        let cut = little.cut(1);
         arm();
         let writer = spawn_writer(move || {
             let written = little.write_cut(&cut);
@@ -101,7 +101,7 @@ fn large(plant: Plant, preemptions: Option<usize>) {
     explore(plant, preemptions, tree_words, move || {
         let mut little = Little::new(large_values());
         let shared = little.shared();
-        let cut = little.writer.cut(1, 0);
+        let cut = little.cut(1);
         assert!(cut.value_pages.len() > 2, "a root and leaves were expected");
         arm();
         let writer = spawn_writer(move || {

@@ -23,6 +23,8 @@ enum State {
     Live,
     /// Replaced; readers may still hold it.
     Retired,
+    /// Replaced before a cut had it; readers may still hold it.
+    Dropped,
 }
 
 /// The bookkeeping of one pool page.
@@ -110,9 +112,11 @@ impl Pool {
     pub(crate) fn retire(&mut self, page: u32) {
         let record = &mut self.pages[Self::index(page)];
         debug_assert_eq!(record.state, State::Live);
-        record.state = State::Retired;
         self.live -= 1;
-        if record.listed != self.serial {
+        if record.listed == self.serial {
+            record.state = State::Dropped;
+        } else {
+            record.state = State::Retired;
             self.in_cut -= 1;
         }
     }
@@ -120,7 +124,7 @@ impl Pool {
     /// Makes a retired page free.
     pub(crate) fn release(&mut self, page: u32) {
         let record = &mut self.pages[Self::index(page)];
-        debug_assert_eq!(record.state, State::Retired);
+        debug_assert!(matches!(record.state, State::Retired | State::Dropped));
         record.state = State::Free;
         self.free.push(page);
     }
@@ -140,12 +144,21 @@ impl Pool {
         self.pages[Self::index(page)].owner = owner;
     }
 
-    /// The live pages built since the last cut; the next call answers only later ones.
-    pub(crate) fn cut(&mut self) -> Vec<u32> {
+    /// The pages built since the last cut, of which [`is_in_cut`](Self::is_in_cut) tells those that are still needed, and how
+    /// many those are. Takes the same time however many they are.
+    pub(crate) fn cut(&mut self) -> (Vec<u32>, usize) {
         self.serial += 1;
-        let built = std::mem::take(&mut self.built);
         self.in_cut = self.live;
-        built.into_iter().filter(|&page| self.is_live(page)).collect()
+        (std::mem::take(&mut self.built), self.live)
+    }
+
+    /// True if a page of the last cut's list was live at the cut. It may be asked as long as pages that were retired since then are
+    /// not free.
+    pub(crate) fn is_in_cut(&self, page: u32) -> bool {
+        let record = &self.pages[Self::index(page)];
+        // One that has been built again was free, so it had been dropped before the cut.
+        let is_built_again = record.listed == self.serial;
+        !is_built_again && matches!(record.state, State::Live | State::Retired)
     }
 
     /// Takes a cut's list back, after its checkpoint could not be finished.
@@ -256,9 +269,67 @@ mod tests {
         pool.retire(page);
         pool.release(page);
         assert_eq!(pool.allocate(8).unwrap(), page);
-        assert_eq!(pool.cut(), vec![page]);
+        assert_eq!(pool.cut(), (vec![page], 1));
         assert_eq!(pool.owner(page), 8);
-        assert_eq!(pool.cut(), Vec::<u32>::new());
+        assert_eq!(pool.cut(), (vec![], 1));
+    }
+
+    /// Against the pages that are live when the cut is made, looked at only after the writer went on.
+    #[test]
+    fn a_cut_has_the_pages_that_were_live_then() {
+        let mut pool = Pool::new();
+        let mut random = 1_u64;
+        let mut below = |end: usize| {
+            random = random.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+            (random >> 33) as usize % end
+        };
+        let mut live = Vec::new();
+        for _ in 0..200 {
+            let mut dropped = Vec::new();
+            for _ in 0..below(40) {
+                match below(4) {
+                    0 if !live.is_empty() => {
+                        let page = live.swap_remove(below(live.len()));
+                        pool.retire(page);
+                        dropped.push(page);
+                    }
+                    1 if !dropped.is_empty() => {
+                        pool.release(dropped.swap_remove(below(dropped.len())));
+                    }
+                    _ => live.push(pool.allocate(0).unwrap()),
+                }
+            }
+            let (listed, count) = pool.cut();
+            let mut expected = live.clone();
+            let mut replaced = Vec::new();
+            for _ in 0..below(40) {
+                match below(3) {
+                    // Those that were retired before the cut come back now; those of the cut are held.
+                    0 => dropped.drain(..).for_each(|page| pool.release(page)),
+                    1 if !live.is_empty() => {
+                        let page = live.swap_remove(below(live.len()));
+                        pool.retire(page);
+                        replaced.push(page);
+                    }
+                    _ => live.push(pool.allocate(0).unwrap()),
+                }
+            }
+            let mut found: Vec<u32> =
+                listed.into_iter().filter(|&page| pool.is_in_cut(page)).collect();
+            assert_eq!(found.len(), count);
+            found.sort_unstable();
+            expected.sort_unstable();
+            assert_eq!(found, expected);
+            // The checkpoint is over: what it wrote is retired, all that is retired comes back.
+            live.retain(|page| {
+                !found.contains(page) || {
+                    pool.retire(*page);
+                    replaced.push(*page);
+                    false
+                }
+            });
+            replaced.into_iter().chain(dropped).for_each(|page| pool.release(page));
+        }
     }
 
     #[test]
@@ -334,9 +405,9 @@ mod tests {
     fn a_restored_cut_comes_back_without_the_pages_retired_meanwhile() {
         let mut pool = Pool::new();
         let (a, b) = (pool.allocate(1).unwrap(), pool.allocate(2).unwrap());
-        let cut = pool.cut();
+        let (cut, _) = pool.cut();
         pool.retire(a);
         pool.restore_cut(cut);
-        assert_eq!(pool.cut(), vec![b]);
+        assert_eq!(pool.cut(), (vec![b], 1));
     }
 }

@@ -54,7 +54,8 @@ impl Engine {
     }
 
     /// Writes a cut to the file and lets the tables name it.
-    pub(crate) fn write_cut(&self, to: &mut Checkpointer, cut: Cut, clean: bool) -> Result<()> {
+    pub(crate) fn write_cut(&self, to: &mut Checkpointer, mut cut: Cut, clean: bool) -> Result<()> {
+        self.in_short_holds(|state| state.writer.settle_some(&mut cut));
         let span = tracing::info_span!("checkpoint", generation = cut.generation, lsn = cut.lsn);
         let _entered = span.enter();
         let start = Instant::now();

@@ -10,6 +10,9 @@ use super::pages::Pages;
 use crate::space::limbo::Retired;
 use crate::table::FrozenTables;
 
+/// Pages of each space that are settled at once, within a microsecond or two.
+const SETTLED_TOGETHER: usize = 64;
+
 /// A pool page that a checkpoint writes, and whose page it is.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CutPage {
@@ -32,8 +35,13 @@ pub(crate) struct Cut {
     pub(crate) values: u64,
     /// Buckets, without overflow pages.
     pub(crate) buckets: u64,
+    /// The pages that a checkpoint must write, once the cut is [settled](Writer::settle_some).
     pub(crate) bucket_pages: Vec<CutPage>,
     pub(crate) value_pages: Vec<CutPage>,
+    /// Pages of which it is not settled yet, buckets and values.
+    unsettled: [std::vec::IntoIter<u32>; 2],
+    /// How many of all were needed at the cut.
+    needed: usize,
     pub(crate) overflow_given_up: Vec<u32>,
     pub(crate) values_given_up: Vec<u32>,
     pub(crate) overflow_end: u32,
@@ -64,18 +72,18 @@ pub(crate) struct WrittenPage {
 }
 
 impl Writer {
-    /// Ends the generation. The caller holds the writer lock between two groups.
+    /// Ends the generation. The caller holds the writer lock between two groups, and has the cut settled before it uses it.
     pub(crate) fn cut(&mut self, lsn: u64, wal_offset: u64) -> Cut {
         let shared = Arc::clone(&self.pages.shared);
         let pages = &mut self.pages;
         let generation = pages.end_generation();
         pages.checkpoint = Some(generation);
         shared.activity.reset();
-        let buckets = pages.bucket_pool.cut();
-        let values = pages.value_pool.cut();
+        let (buckets, bucket_count) = pages.bucket_pool.cut();
+        let (values, value_count) = pages.value_pool.cut();
         let unwritten = &shared.counters.cut_unwritten;
-        unwritten[0].store(buckets.len() as u64, Ordering::Relaxed);
-        unwritten[1].store(values.len() as u64, Ordering::Relaxed);
+        unwritten[0].store(bucket_count as u64, Ordering::Relaxed);
+        unwritten[1].store(value_count as u64, Ordering::Relaxed);
         Cut {
             generation,
             lsn,
@@ -84,13 +92,29 @@ impl Writer {
             keys: shared.counters.keys.load(Ordering::Relaxed),
             values: shared.counters.values.load(Ordering::Relaxed),
             buckets: pages.bucket_count(),
-            bucket_pages: owned(buckets, |page| pages.bucket_pool.owner(page)),
-            value_pages: owned(values, |page| pages.value_pool.owner(page)),
+            bucket_pages: Vec::new(),
+            value_pages: Vec::new(),
+            unsettled: [buckets, values].map(Vec::into_iter),
+            needed: bucket_count + value_count,
             overflow_given_up: pages.overflow_numbers.cut(),
             values_given_up: pages.value_numbers.cut(),
             overflow_end: pages.overflow_numbers.end(),
             value_end: pages.value_numbers.end(),
         }
+    }
+
+    /// Finds out which of the next pages of a cut a checkpoint must write: not those that were replaced before the cut. Answers
+    /// whether there may be more. All it looks at stays as it is until the checkpoint is over.
+    pub(crate) fn settle_some(&self, cut: &mut Cut) -> bool {
+        let pools = [&self.pages.bucket_pool, &self.pages.value_pool];
+        let settled = [&mut cut.bucket_pages, &mut cut.value_pages];
+        for ((pool, pages), unsettled) in pools.into_iter().zip(settled).zip(&mut cut.unsettled) {
+            let some = unsettled.take(SETTLED_TOGETHER).filter(|&page| pool.is_in_cut(page));
+            pages.extend(some.map(|page| CutPage { page, owner: pool.owner(page) }));
+        }
+        let is_more = cut.unsettled.iter().any(|pages| pages.len() > 0);
+        debug_assert!(is_more || cut.bucket_pages.len() + cut.value_pages.len() == cut.needed);
+        is_more
     }
 
     /// Takes a cut back whose checkpoint could not be written for want of space.
@@ -153,8 +177,4 @@ impl Pages {
             self.limbo.retire(Retired::ValuePage(to), 0, now);
         }
     }
-}
-
-fn owned(pages: Vec<u32>, owner: impl Fn(u32) -> u32) -> Vec<CutPage> {
-    pages.into_iter().map(|page| CutPage { page, owner: owner(page) }).collect()
 }
