@@ -160,7 +160,14 @@ impl<'a, W: Word> Run<'a, W> {
     /// look at most of them.
     #[inline]
     pub fn prefetch(&self) {
-        self.values.chunks(POSITIONS_PER_LINE).flat_map(<[_]>::first).for_each(probe::prefetch);
+        self.prefetch_first(self.values.len());
+    }
+
+    /// Brings the first `count` positions near, or all.
+    #[inline]
+    pub(super) fn prefetch_first(&self, count: usize) {
+        let values = self.values.get(..count).unwrap_or(self.values);
+        values.chunks(POSITIONS_PER_LINE).flat_map(<[_]>::first).for_each(probe::prefetch);
     }
 
     /// Positions that the run has.

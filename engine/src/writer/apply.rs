@@ -7,8 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use cidstore_core::E;
 use cidstore_core::hash::KeyHash;
 use cidstore_core::layout::entry::{INLINE_VALUES_MAX, SetReference, SpillPointer};
+use cidstore_core::probe;
 use cidstore_core::protocol::bucket_write::{Added, BucketWriter, Removed};
 use cidstore_core::protocol::content::Content;
+use cidstore_core::protocol::extent::Extents;
 use cidstore_core::protocol::lookup::View;
 
 use super::buckets::Place;
@@ -16,7 +18,7 @@ use super::pages::Pages;
 use crate::error::Result;
 use crate::shared::Shared;
 use crate::space::limbo::Waiting;
-use crate::valueset::{self, ExtentAllocator, Insert, Remove, Sets};
+use crate::valueset::{self, ExtentAllocator, Insert, Remove, Sets, ValuePages};
 
 /// One change to one key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +85,34 @@ impl Writer {
         let hash = self.shared().seed.hash(operation.key());
         let page = self.pages.bucket_at(self.index_of(hash));
         BucketWriter::new(self.pages.bucket(page)).prefetch_entry(hash);
+    }
+
+    /// Asks for what tells where the set lies that an operation changes, if it changes one. The entry is loaded here.
+    pub(crate) fn ask_for_set_slot(&self, operation: &Operation) -> Option<SpillPointer> {
+        let key = operation.key();
+        // A damaged page has no set to ask for. The operation will tell.
+        let (_, content) = self.look_up(key, self.shared().seed.hash(key)).ok()??;
+        let Content::Spilled(set) = content else { return None };
+        self.pages.prefetch_value_slot(SetReference::decode(set.reference)?.page);
+        Some(set)
+    }
+
+    /// Asks for the head of the page that a set lies in, or begins in. The slot is loaded here.
+    pub(crate) fn ask_for_set_page(&self, set: &SpillPointer) {
+        if let Some(place) = SetReference::decode(set.reference) {
+            probe::prefetch(self.pages.page(place.page));
+        }
+    }
+
+    /// Asks for a small set. The page's head, which tells where in it the set lies, is loaded here.
+    pub(crate) fn ask_for_set(&self, set: &SpillPointer) {
+        if let Some(SetReference { page, extent: Some(index) }) =
+            SetReference::decode(set.reference)
+            && let Ok(extents) = Extents::open(self.pages.page(page))
+            && let Ok(extent) = extents.extent(index)
+        {
+            extent.prefetch(set.value_count as usize + 1);
+        }
     }
 
     /// Looks whether the bucket that an operation will change is what was written: what is in the log must be applied.

@@ -217,6 +217,11 @@ impl Pages {
         self.shared.tables.of(TableKind::Values).get(logical)
     }
 
+    /// Asks for the slot of a value page, for [`page`](ValuePages::page) a few operations later.
+    pub(super) fn prefetch_value_slot(&self, logical: u32) {
+        self.shared.tables.of(TableKind::Values).prefetch(logical);
+    }
+
     /// Copies a page into a pool page and stamps the current generation into it.
     fn copy(&self, space: Space, from: u32, to: u32) {
         let region = match space {
