@@ -22,8 +22,8 @@ pub(crate) struct Ahead<I> {
     slots: Skip<I>,
     pages: Skip<I>,
     entries: Skip<I>,
-    /// `None` where sets are near by themselves.
-    sets: Option<SetStations<I>>,
+    /// `None` where sets are near by themselves. In a box: a single operation, which has none, would pay for their size.
+    sets: Option<Box<SetStations<I>>>,
     /// Turns until operations pass stations again.
     turns_left: usize,
 }
@@ -50,8 +50,9 @@ impl<'a, I: Iterator<Item = &'a Operation> + Clone> Ahead<I> {
         let after_first = operations.skip(1);
         let is_one = after_first.clone().next().is_none();
         let has_sets = !is_one && writer.pages.value_numbers.used() >= SET_PAGES_MIN;
-        let sets = has_sets
-            .then(|| SetStations { operations: after_first.clone(), found: [None; TOGETHER] });
+        let sets = has_sets.then(|| {
+            Box::new(SetStations { operations: after_first.clone(), found: [None; TOGETHER] })
+        });
         let mut ahead = Self {
             slots: after_first.clone(),
             pages: after_first.clone(),
