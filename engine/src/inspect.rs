@@ -129,7 +129,7 @@ impl WriterFigures {
             let tables = files.pages(Space::Tables);
             let free = Space::ALL.map(|space| u64::from(files.pages(space).free_count()));
             let table_pages = u64::from(tables.page_count() - tables.free_count());
-            (files.end(), table_pages, free.iter().sum())
+            (files.length().bytes(), table_pages, free.iter().sum())
         };
         let log = state.log.as_ref();
         let buckets = pages.bucket_count();

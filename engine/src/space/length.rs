@@ -14,7 +14,7 @@ const AHEAD_PART: u64 = 8;
 /// The length of the data file. Its lock comes after that of the layout.
 #[derive(Debug)]
 pub(crate) struct FileLength {
-    /// Bytes that have their blocks.
+    /// Bytes that have their blocks. Stored with Release after the call that reserved them, and loaded with Acquire.
     allocated: AtomicU64,
     /// Bytes that the next segment would make it, 0 if nobody is to see to them.
     wanted: AtomicU64,
@@ -33,8 +33,7 @@ impl FileLength {
     /// # Errors
     /// As [`DiskFile::allocate`].
     pub(crate) fn reach(&self, end: u64, file: &dyn DiskFile) -> Result<()> {
-        // Acquire: pairs with the Release below, which comes after the call that reserved the blocks.
-        if end <= self.allocated.load(Ordering::Acquire) {
+        if end <= self.bytes() {
             return Ok(());
         }
         let _changing = self.changing();
@@ -42,12 +41,17 @@ impl FileLength {
     }
 
     fn lengthen(&self, end: u64, file: &dyn DiskFile) -> Result<()> {
-        let start = self.allocated.load(Ordering::Relaxed);
+        let start = self.bytes();
         if start < end {
             file.allocate(start, end - start)?;
             self.allocated.store(end, Ordering::Release);
         }
         Ok(())
+    }
+
+    /// Bytes that have their blocks: the length of the file, but for what a killed process has left.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.allocated.load(Ordering::Acquire)
     }
 
     /// Says how long the file will soon have to be.
@@ -58,14 +62,14 @@ impl FileLength {
 
     /// True if [`reach_wanted`](Self::reach_wanted) has something to do.
     pub(crate) fn is_due(&self) -> bool {
-        self.wanted.load(Ordering::Relaxed) > self.allocated.load(Ordering::Relaxed)
+        self.wanted.load(Ordering::Relaxed) > self.bytes()
     }
 
     /// Reserves the blocks that are wanted, if the disk has plenty. If not, whoever needs them asks for them, and is told.
     pub(crate) fn reach_wanted(&self, file: &dyn DiskFile) {
         let _changing = self.changing();
         let wanted = self.wanted.load(Ordering::Relaxed);
-        let missing = wanted.saturating_sub(self.allocated.load(Ordering::Relaxed));
+        let missing = wanted.saturating_sub(self.bytes());
         let has_plenty = file.free_bytes().is_some_and(|free| missing <= free / AHEAD_PART);
         if missing > 0 && (!has_plenty || self.lengthen(wanted, file).is_err()) {
             self.want(0);

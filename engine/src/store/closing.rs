@@ -59,9 +59,6 @@ impl Engine {
             Ok(_) | Err(Error::NoSpace { .. }) => {}
             Err(error) => return Err(error),
         }
-        let files = checkpointer.files();
-        files.length().cut_reserve(files.end(), &*self.shared.file)?;
-        drop(files);
         self.checkpoint_unchecked(checkpointer, true)
     }
 
@@ -129,7 +126,8 @@ impl Engine {
         self.cut_free_end(checkpointer).map(|(_, after)| after)
     }
 
-    /// Cuts the free end off the file, both superblocks telling the same state. Answers its length before and after.
+    /// Cuts the free end off the file, both superblocks telling the same state, and what is reserved beyond it. Answers where its
+    /// segments ended before and end now.
     pub(super) fn cut_free_end(&self, checkpointer: &mut Checkpointer) -> Result<(u64, u64)> {
         let (before, after) = {
             let files = Arc::clone(&checkpointer.files);
@@ -140,6 +138,7 @@ impl Engine {
             let after = files.cut_free_tail(&*self.shared.file, &self.shared.regions)?;
             if after == before {
                 checkpointer.view.release_prepared(&mut files);
+                files.length().cut_reserve(after, &*self.shared.file)?;
             }
             (before, after)
         };

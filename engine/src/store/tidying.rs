@@ -74,7 +74,7 @@ impl Engine {
 
     /// Length of the data file.
     pub(crate) fn file_bytes(&self) -> u64 {
-        self.writer().writer.pages.files().end()
+        self.file_length.bytes()
     }
 }
 
