@@ -84,12 +84,16 @@ impl Engine {
         // Enough for every page to move once; where pages cannot move further down, more would not help.
         let pages = checkpointer.files().end() / PAGE_BYTES as u64;
         let rounds = rounds.min(pages as usize / MOVE_PAGES + 2);
+        // What is free decides how far pages must move.
+        self.collect_all();
         for _ in 0..rounds {
             if !self.move_tail(checkpointer, pages_max)? {
                 break;
             }
         }
-        self.cut_tail(checkpointer)
+        // Once both superblocks no longer speak of it.
+        self.collect_all();
+        self.cut_free_end(checkpointer).map(|(_, after)| after)
     }
 
     /// Moves what lies beyond the room that each space needs. Answers whether there was anything.
@@ -99,7 +103,7 @@ impl Engine {
             let limit = {
                 let files = checkpointer.files();
                 let pages = files.pages(space);
-                pages.roomy().min(pages_max[space as usize].max(pages.taken_count() + 1))
+                pages.roomy().min(pages_max[space as usize].max(pages.taken_count()))
             };
             moved |= self.writer().writer.pages.move_beyond(space, limit);
         }
@@ -109,21 +113,19 @@ impl Engine {
         Ok(moved)
     }
 
-    /// Cuts the free end off the file, once both superblocks no longer speak of it.
-    fn cut_tail(&self, checkpointer: &mut Checkpointer) -> Result<u64> {
-        {
+    /// Frees all that was replaced, as soon as its readers have gone. What somebody goes on reading stays.
+    fn collect_all(&self) {
+        self.writer().writer.pages.limbo.seal();
+        for _ in 0..COLLECT_ROUNDS {
             let mut state = self.writer();
-            state.writer.pages.limbo.seal();
-            for _ in 0..COLLECT_ROUNDS {
-                state.writer.collect(false);
-                if !state.writer.pages.limbo.has_sealed() {
-                    break;
-                }
-                thread::yield_now();
+            state.writer.collect(false);
+            if !state.writer.pages.limbo.has_sealed() {
+                break;
             }
-            state.writer.collect(true);
+            drop(state);
+            thread::yield_now();
         }
-        self.cut_free_end(checkpointer).map(|(_, after)| after)
+        self.writer().writer.collect(true);
     }
 
     /// Cuts the free end off the file, both superblocks telling the same state, and what is reserved beyond it. Answers where its

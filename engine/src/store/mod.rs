@@ -2,10 +2,11 @@
 //!
 //! In reading order: [`turns`] says which thread leads, [`engine`] holds the parts, [`commit`] lets many threads write
 //! through one leader, who waits in `gathering` for others; `group` takes what others have gathered, and `room` makes sure
-//! of space before anything is promised, which `provisioning` has got ready. [`feeds`] knows who reads the log, [`checkpointing`] runs checkpoints beside
-//! writers, [`background`] is the store's own threads, [`open`] creates, opens and recovers, where `filling` fills the live
-//! tables and `mending` reads those that are damaged. [`scrubbing`] finds damaged pages, `evidence` judges what they were
-//! and `repairing` puts them right, [`tidying`] has the pieces of maintenance, [`upkeep`] takes them bit by bit.
+//! of space before anything is promised, which `provisioning` has got ready. [`feeds`] knows who reads the log,
+//! [`checkpointing`] runs checkpoints beside writers, [`background`] is the store's own threads, [`open`] creates, opens
+//! and recovers, where `filling` fills the live tables and `mending` reads those that are damaged. [`scrubbing`] finds
+//! damaged pages, `evidence` judges what they were and `repairing` puts them right, [`tidying`] has the pieces of
+//! maintenance, [`upkeep`] takes them bit by bit.
 
 pub(crate) mod background;
 pub(crate) mod checkpointing;
@@ -33,6 +34,8 @@ mod repairing_tests;
 mod room;
 pub(crate) mod scrubbing;
 pub(crate) mod shrinking;
+#[cfg(test)]
+mod shrinking_tests;
 pub(crate) mod tidying;
 pub(crate) mod tuned;
 pub(crate) mod turns;

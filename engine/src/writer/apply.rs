@@ -371,21 +371,30 @@ impl Writer {
     /// Sorts a set and drops its tombstones; true if something changed.
     pub(crate) fn compact_set(&mut self, key: E) -> Result<bool> {
         let hash = self.shared().seed.hash(key);
-        loop {
-            let Some((place, Content::Spilled(pointer))) = self.look_up(key, hash)? else {
-                return Ok(false);
-            };
-            if self.pages.free_positions(place.link) == 0 {
-                self.pages.make_room(self.index_of(hash))?;
-                continue;
-            }
-            let compacted = self.sets().compact(key, &pointer).map_err(|f| self.set_fault(f))?;
-            if let Some(new) = compacted {
-                self.move_to_set(place, key, hash, new);
-                self.sets().retire_set(key, &pointer).map_err(|f| self.set_fault(f))?;
-            }
-            return Ok(compacted.is_some());
+        let Some((place, Content::Spilled(pointer))) = self.look_up(key, hash)? else {
+            return Ok(false);
+        };
+        let compacted = self.sets().compact(key, &pointer).map_err(|f| self.set_fault(f))?;
+        let Some(new) = compacted else { return Ok(false) };
+        self.replace_set(place, key, hash, &pointer, new).map(|()| true)
+    }
+
+    /// Lets a key's entry name a set that was made of its old one. A bucket that is full is built anew: tidying is no reason
+    /// to split it.
+    fn replace_set(
+        &mut self,
+        place: Place,
+        key: E,
+        hash: KeyHash,
+        old: &SpillPointer,
+        new: SpillPointer,
+    ) -> Result<()> {
+        if self.pages.free_positions(place.link) > 0 {
+            self.move_to_set(place, key, hash, new);
+        } else {
+            self.pages.rebuild_with_set(self.index_of(hash), key, new)?;
         }
+        self.sets().retire_set(key, old).map_err(|f| self.set_fault(f))
     }
 
     /// Compacts the part of a large set that begins at `bound`; answers where the next part begins.
@@ -403,18 +412,14 @@ impl Writer {
     /// Moves a set to another page if it is still this key's; true if it was.
     pub(crate) fn move_set(&mut self, key: E, set: SetReference) -> Result<bool> {
         let hash = self.shared().seed.hash(key);
-        loop {
-            let Some((place, Content::Spilled(pointer))) = self.look_up(key, hash)? else {
-                return Ok(false);
-            };
-            if pointer.reference != set.encode() {
-                return Ok(false);
-            }
-            if self.pages.free_positions(place.link) > 0 {
-                return self.relocate_set(place, key, hash, &pointer).map(|()| true);
-            }
-            self.pages.make_room(self.index_of(hash))?;
+        let Some((place, Content::Spilled(pointer))) = self.look_up(key, hash)? else {
+            return Ok(false);
+        };
+        if pointer.reference != set.encode() {
+            return Ok(false);
         }
+        let moved = self.sets().relocate(key, &pointer).map_err(|f| self.set_fault(f))?;
+        self.replace_set(place, key, hash, &pointer, moved).map(|()| true)
     }
 
     /// Values and tombstones of a set.

@@ -6,9 +6,11 @@ use std::sync::atomic::Ordering;
 
 use cidstore_core::hash::{KeyHash, MAX_DEPTH};
 use cidstore_core::layout::bucket::{self, ENTRIES_PER_BUCKET};
+use cidstore_core::layout::entry::SpillPointer;
 use cidstore_core::layout::table::TableKind;
 use cidstore_core::protocol::bucket_build::{self, Header, Item};
 use cidstore_core::protocol::bucket_write::{BucketWriter, Located};
+use cidstore_core::protocol::content::Content;
 
 use super::pages::{Pages, SPARSE_ENTRIES, bucket_place, slots_of};
 use crate::error::Result;
@@ -176,12 +178,26 @@ impl Pages {
 
     /// Rebuilds a chain in place, in hash order, in as few pages as before: sorting is no reason to begin a chain.
     pub(crate) fn sort_chain(&mut self, index: u32) -> Result<()> {
-        let (prefix, local_depth) = bucket_place(self.bucket(self.bucket_at(index)));
         let items = self.items(index)?;
-        let fits = bucket_build::needed(&items) <= ENTRIES_PER_BUCKET;
-        let limit = if fits { ENTRIES_PER_BUCKET } else { CHAIN_POSITIONS };
-        self.replace_chain(prefix, local_depth, &items, limit);
+        self.rebuild_tightly(index, &items);
         Ok(())
+    }
+
+    /// As [`sort_chain`](Self::sort_chain), with another set for one of its keys.
+    pub(crate) fn rebuild_with_set(&mut self, index: u32, key: E, set: SpillPointer) -> Result<()> {
+        let mut items = self.items(index)?;
+        for item in items.iter_mut().filter(|item| item.key == key) {
+            item.content = Content::Spilled(set);
+        }
+        self.rebuild_tightly(index, &items);
+        Ok(())
+    }
+
+    fn rebuild_tightly(&mut self, index: u32, items: &[Item]) {
+        let (prefix, local_depth) = bucket_place(self.bucket(self.bucket_at(index)));
+        let fits = bucket_build::needed(items) <= ENTRIES_PER_BUCKET;
+        let limit = if fits { ENTRIES_PER_BUCKET } else { CHAIN_POSITIONS };
+        self.replace_chain(prefix, local_depth, items, limit);
     }
 
     fn replace_chain(&mut self, prefix: u32, local_depth: u32, items: &[Item], limit: usize) {
