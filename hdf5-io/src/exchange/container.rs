@@ -15,7 +15,7 @@ use super::Compression;
 use super::dtype;
 use super::error::{ExchangeError, Result};
 use super::image::{Identity, PARTS, Part, PartPages};
-use super::library_file;
+use super::library_file::{self, LibraryFile};
 
 /// What the root's `encoding-type` says, as in a live file. The original project's files have no such attribute.
 pub(super) const ENCODING_TYPE: &str = "cidstore";
@@ -40,7 +40,7 @@ fn call<T>(path: &Path, action: &'static str, result: hdf5::Result<T>) -> Result
 /// A new file with all its objects.
 pub(super) struct Container<'a> {
     path: &'a Path,
-    file: File,
+    file: LibraryFile,
     datasets: [Dataset; PARTS],
 }
 

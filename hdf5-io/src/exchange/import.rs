@@ -15,9 +15,10 @@ use tempfile::{NamedTempFile, TempPath};
 use super::container::{ENCODING_TYPE, ENCODING_VERSION, LAYOUT};
 use super::error::{ExchangeError, Result};
 use super::image::Part;
+use super::library_file::{self, LibraryFile};
 use super::original::Original;
 use super::read::Content;
-use super::{ImportOptions, Imported, Progress, Stage, compress, export, library_file};
+use super::{ImportOptions, Imported, Progress, Stage, compress, export};
 
 /// Imports a file as a new store at `destination`, where nothing is yet.
 ///
@@ -135,7 +136,7 @@ enum Source<'a> {
         _expanded: Option<NamedTempFile>,
     },
     /// A file of the original project.
-    Original { path: &'a Path, file: hdf5::File },
+    Original { path: &'a Path, file: LibraryFile },
 }
 
 impl<'a> Source<'a> {
