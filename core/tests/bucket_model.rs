@@ -11,12 +11,15 @@ use cidstore_core::hash::{HashSeed, KeyHash};
 use cidstore_core::layout::bucket::{BucketPage, ENTRIES_PER_BUCKET};
 use cidstore_core::layout::entry::{INLINE_VALUES_MAX, SetReference, SpillPointer};
 use cidstore_core::layout::{PAGE_BYTES, PAGE_WORDS};
+use cidstore_core::protocol::batch::glance_many;
 use cidstore_core::protocol::bucket_build::{self, Header, Item};
 use cidstore_core::protocol::bucket_read::{Found, find};
 use cidstore_core::protocol::bucket_seal::{check_sealed, seal_words};
 use cidstore_core::protocol::bucket_write::{Added, BucketWriter, Located, Removed};
 use cidstore_core::protocol::content::{Content, InlineValues};
 use cidstore_core::protocol::fault::{Fault, PageFull};
+use cidstore_core::protocol::lookup::{Answer, Glance, View, lookup};
+use cidstore_core::protocol::tag_copy::TagCopy;
 use cidstore_core::protocol::word::Page;
 use proptest::prelude::*;
 
@@ -277,10 +280,75 @@ impl Bench {
         assert_eq!(free, self.writer().free_positions());
     }
 
+    /// What lookups say by copies of the tags, made as the page is now: in the first look, and from then on.
+    fn check_settled(&self) {
+        let settled = Settled {
+            pages: [&self.page, &empty_page()],
+            copies: [const { TagCopy::new([const { AtomicU64::new(0) }; 8]) }; 2],
+        };
+        for key in (0..KEYS).map(key).chain((0..KEYS).map(key)) {
+            let expected = self.model.get(&key);
+            let hash = self.hashing.hash(key);
+            let found = match lookup(&settled, key, hash).unwrap() {
+                Answer::Inline(values) => Some(values.as_slice().iter().copied().collect()),
+                Answer::Set(set) => Some(self.sets[&set.encode()].clone()),
+                Answer::Absent => None,
+            };
+            assert_eq!(found.as_ref(), expected, "{key:?}");
+        }
+        let keys: Vec<E> = (0..KEYS).map(key).collect();
+        glance_many(
+            &settled,
+            |key| self.hashing.hash(key),
+            &keys,
+            |at, _, glance| {
+                let expected = self.model.get(&keys[at]);
+                match glance {
+                    Glance::OneValue(value) => assert_eq!(expected, Some(&BTreeSet::from([value]))),
+                    Glance::Absent => assert_eq!(expected, None),
+                    Glance::Unclear => {}
+                }
+                Ok::<_, ()>(())
+            },
+        )
+        .unwrap();
+    }
+
     fn sealed(&self) -> [u64; PAGE_WORDS] {
         let mut words = core::array::from_fn(|word| self.page[word].load(Ordering::Relaxed));
         seal_words(&mut words);
         words
+    }
+}
+
+/// A store of one bucket whose pages change no more: page 1, and page 2 behind it.
+struct Settled<'a> {
+    pages: [&'a Page; 2],
+    copies: [TagCopy<AtomicU64>; 2],
+}
+
+impl View<PAGE_WORDS> for Settled<'_> {
+    type W = AtomicU64;
+
+    fn depth(&self) -> u32 {
+        0
+    }
+
+    fn directory_slot(&self, _: u32) -> u32 {
+        1
+    }
+
+    fn overflow_slot(&self, logical: u32) -> u32 {
+        assert_eq!(logical, header().overflow);
+        2
+    }
+
+    fn bucket(&self, page: u32) -> &Page {
+        self.pages[page as usize - 1]
+    }
+
+    fn tag_copy(&self, page: u32) -> Option<&TagCopy<AtomicU64>> {
+        Some(&self.copies[page as usize - 1])
     }
 }
 
@@ -293,6 +361,7 @@ fn run(hashing: Hashing, operations: &[Operation]) {
     for &operation in operations {
         bench.apply(operation);
         bench.check();
+        bench.check_settled();
     }
     if let Hashing::Seeded = hashing {
         let words = bench.sealed();

@@ -10,6 +10,7 @@ use cidstore_core::layout::bucket;
 use cidstore_core::layout::table::{Space, TableKind};
 use cidstore_core::layout::{PAGE_BYTES, PAGE_WORDS};
 use cidstore_core::protocol::lookup::View;
+use cidstore_core::protocol::tag_copy::TagCopy;
 
 use crate::error::{Error, Result};
 use crate::io::{self, DiskFile};
@@ -244,7 +245,15 @@ impl Checksums {
 }
 
 impl Shared {
-    /// Notes the checksum of a page of the file.
+    /// Readies what is known of a page of the file for what was written to it. Before any slot names the page. (C3)
+    pub(crate) fn note_written(&self, space: Space, page: u32, checksum: u32) {
+        if space == Space::Buckets {
+            self.tables.tag_copies.forget(page);
+        }
+        self.note_checksum(space, page, checksum);
+    }
+
+    /// Notes the checksum of a page of the file, of which nothing else is known yet.
     pub(crate) fn note_checksum(&self, space: Space, page: u32, checksum: u32) {
         self.checksums.note(space, page, checksum);
     }
@@ -310,6 +319,11 @@ impl View<PAGE_WORDS> for LiveView<'_> {
     fn overflow_slot(&self, logical: u32) -> u32 {
         self.shared.tables.of(TableKind::Overflow).get(logical)
     }
+
+    #[inline(always)]
+    fn tag_copy(&self, page: u32) -> Option<&TagCopy<PageWord>> {
+        self.shared.tables.tag_copies.of(page)
+    }
 }
 
 impl SetView for LiveView<'_> {
@@ -348,6 +362,11 @@ impl View<PAGE_WORDS> for FrozenView<'_> {
 
     fn overflow_slot(&self, logical: u32) -> u32 {
         self.frozen.get(&self.shared.tables, TableKind::Overflow, logical)
+    }
+
+    #[inline(always)]
+    fn tag_copy(&self, page: u32) -> Option<&TagCopy<PageWord>> {
+        self.shared.tables.tag_copies.of(page)
     }
 }
 

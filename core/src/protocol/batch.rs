@@ -10,6 +10,7 @@ use super::lookup::{Glance, View, glance};
 use crate::entity::E;
 use crate::hash::KeyHash;
 use crate::layout::NO_PAGE;
+use crate::probe;
 
 /// Keys of a stretch.
 const STRETCH: usize = 8;
@@ -22,6 +23,8 @@ struct Passed {
     hash: KeyHash,
     page: u32,
     positions: Positions,
+    /// The positions are all that the key can have, and no page comes after this one.
+    is_last: bool,
 }
 
 /// Calls `each` for all keys in their order, with the index of the key, its hash by `hash_of`, and what a [`glance`] at it says.
@@ -39,7 +42,9 @@ pub fn glance_many<const WORDS: usize, V: View<WORDS>, Error>(
     keys: &[E],
     mut each: impl FnMut(usize, KeyHash, Glance) -> Result<(), Error>,
 ) -> Result<(), Error> {
-    let nothing = Passed { hash: KeyHash(0), page: NO_PAGE, positions: Positions::all(0) };
+    let positions = Positions::all(0);
+    let nothing = Passed { hash: KeyHash(0), page: NO_PAGE, positions, is_last: false };
+    let depth = view.depth();
     let mut ways = [[nothing; STRETCH]; STATIONS];
     for step in 0..keys.len().div_ceil(STRETCH) + STATIONS - 1 {
         // The stretch that is at a station now, if one is.
@@ -51,19 +56,24 @@ pub fn glance_many<const WORDS: usize, V: View<WORDS>, Error>(
         if let Some((stretch, keys)) = at(0) {
             for (passed, &key) in ways[stretch % STATIONS].iter_mut().zip(keys) {
                 passed.hash = hash_of(key);
-                view.prefetch_slot(passed.hash.directory_index(view.depth()));
+                view.prefetch_slot(passed.hash.directory_index(depth));
             }
         }
         if let Some((stretch, keys)) = at(1) {
             for (passed, _) in ways[stretch % STATIONS].iter_mut().zip(keys) {
-                passed.page = view.directory_slot(passed.hash.directory_index(view.depth()));
-                bucket_read::prefetch_tags(view.bucket(passed.page));
+                passed.page = view.directory_slot(passed.hash.directory_index(depth));
+                match view.tag_copy(passed.page) {
+                    Some(copy) => probe::prefetch(copy.line()),
+                    None => bucket_read::prefetch_tags(view.bucket(passed.page)),
+                }
             }
         }
         if let Some((stretch, keys)) = at(2) {
             for (passed, _) in ways[stretch % STATIONS].iter_mut().zip(keys) {
-                passed.positions =
-                    bucket_read::prefetch_tagged(view.bucket(passed.page), passed.hash);
+                let page = view.bucket(passed.page);
+                let settled = view.tag_copy(passed.page).map(|copy| copy.tagged(page, passed.hash));
+                passed.is_last = settled.is_some_and(|tagged| tagged.is_last);
+                passed.positions = bucket_read::prefetch_tagged(page, settled, passed.hash);
             }
         }
         if let Some((stretch, keys)) = at(3) {
@@ -72,6 +82,8 @@ pub fn glance_many<const WORDS: usize, V: View<WORDS>, Error>(
                 let page = view.bucket(passed.page);
                 let found = match bucket_read::glance_at(page, key, passed.positions) {
                     Some(bucket_read::Glance::OneValue(value)) => Glance::OneValue(value),
+                    // As in `glance`: an older depth may have led to the wrong page.
+                    None if passed.is_last && view.depth() == depth => Glance::Absent,
                     // The tags are from before; a miss takes a look of its own.
                     _ => glance(view, key, passed.hash),
                 };

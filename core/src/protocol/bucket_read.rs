@@ -17,6 +17,7 @@ use core::sync::atomic::Ordering;
 use super::content::InlineValues;
 use super::entry::{Line, Meta, Positions, State, entry_line, header_line, tag_line, tagged};
 use super::fault::Fault;
+use super::tag_copy::Tagged;
 use super::word::Word;
 use crate::entity::E;
 use crate::hash::KeyHash;
@@ -53,22 +54,34 @@ pub fn prefetch<W: Word, const WORDS: usize>(page: &[W; WORDS], hash: KeyHash) {
     probe::prefetch(entry_line(page, (home + 1) % entries_in(WORDS)));
 }
 
+/// As [`prefetch`], of a page with a copy of its tags: the entry at home. One behind it costs more, where nothing else of the page
+/// is asked for, than it brings.
+#[inline(always)]
+pub(super) fn prefetch_home<W: Word, const WORDS: usize>(page: &[W; WORDS], hash: KeyHash) {
+    probe::prefetch(entry_line(page, hash.home(entries_in(WORDS))));
+}
+
 /// Brings near the line of tags, for [`prefetch_tagged`] a few lookups later.
 #[inline(always)]
 pub(super) fn prefetch_tags<W, const WORDS: usize>(page: &[W; WORDS]) {
     probe::prefetch(tag_line(page));
 }
 
-/// Brings near the first entry with the key's tag, or the header, which tells a miss. Answers the positions that have the
-/// tag, for [`glance_at`].
+/// Brings near the first entry with the key's tag, or what tells a miss. Answers the positions that have the tag, for
+/// [`glance_at`]. `settled` as for [`search`].
 #[inline(always)]
 pub(super) fn prefetch_tagged<W: Word, const WORDS: usize>(
     page: &[W; WORDS],
+    settled: Option<Tagged>,
     hash: KeyHash,
 ) -> Positions {
-    let positions = likely(page, hash);
+    let positions = match settled {
+        Some(tagged) => from_home::<WORDS>(tagged.mask, hash),
+        None => likely(page, hash),
+    };
     match positions.clone().next() {
         Some(first) => probe::prefetch(entry_line(page, first)),
+        None if settled.is_some_and(|tagged| tagged.is_last) => {}
         None => probe::prefetch(header_line(page)),
     }
     positions
@@ -88,7 +101,7 @@ pub fn find<W: Word, const WORDS: usize>(
     match glance(page, key, hash) {
         Glance::OneValue(value) => Ok(Found::Inline(InlineValues::one(value))),
         Glance::Miss => Ok(Found::Miss { overflow: 0 }),
-        Glance::Unclear => search(page, key, hash),
+        Glance::Unclear => search(page, None, key, hash),
     }
 }
 
@@ -123,10 +136,31 @@ pub(super) fn glance<W: Word, const WORDS: usize>(
     if unmoved && last { Glance::Miss } else { Glance::Unclear }
 }
 
+/// As [`glance`], at a page that changes no more. Of such a page, what the tags do not show is not there.
+#[inline(always)]
+pub(super) fn glance_settled<W: Word, const WORDS: usize>(
+    page: &[W; WORDS],
+    tagged: Tagged,
+    key: E,
+    hash: KeyHash,
+) -> Glance {
+    match glance_at(page, key, from_home::<WORDS>(tagged.mask, hash)) {
+        Some(found) => found,
+        None if tagged.is_last => Glance::Miss,
+        None => Glance::Unclear,
+    }
+}
+
 /// The positions with the key's tag, the likeliest first.
 #[inline(always)]
 fn likely<W: Word, const WORDS: usize>(page: &[W; WORDS], hash: KeyHash) -> Positions {
-    Positions::from_home(tagged(page, hash.tag()), hash.home(entries_in(WORDS)))
+    from_home::<WORDS>(tagged(page, hash.tag()), hash)
+}
+
+/// These positions, the likeliest first.
+#[inline(always)]
+pub(super) fn from_home<const WORDS: usize>(mask: u64, hash: KeyHash) -> Positions {
+    Positions::from_home(mask, hash.home(entries_in(WORDS)))
 }
 
 /// Looks at these positions only. Never [`Glance::Miss`]; `None` if no entry there is the key's.
@@ -151,7 +185,8 @@ pub(super) fn glance_at<W: Word, const WORDS: usize>(
     None
 }
 
-/// Looks wherever the tags point to, until nothing changes meanwhile.
+/// Looks wherever the tags point to, until nothing changes meanwhile. `settled` is what a copy of the tags says, of a page that
+/// changes no more.
 ///
 /// # Errors
 ///
@@ -159,11 +194,12 @@ pub(super) fn glance_at<W: Word, const WORDS: usize>(
 #[inline]
 pub(super) fn search<W: Word, const WORDS: usize>(
     page: &[W; WORDS],
+    settled: Option<Tagged>,
     key: E,
     hash: KeyHash,
 ) -> Result<Found, Fault> {
     loop {
-        match attempt(page, key, hash) {
+        match attempt(page, settled, key, hash) {
             Ok(found) => return Ok(found),
             Err(Obstacle::Changed) => W::relax(),
             Err(Obstacle::Fault(fault)) => return Err(fault),
@@ -188,24 +224,34 @@ impl From<Fault> for Obstacle {
 #[inline(always)]
 fn attempt<W: Word, const WORDS: usize>(
     page: &[W; WORDS],
+    settled: Option<Tagged>,
     key: E,
     hash: KeyHash,
 ) -> Result<Found, Obstacle> {
+    let tags = || settled.map_or_else(|| tagged(page, hash.tag()), |tagged| tagged.mask);
     // Acquire: whatever was moved before this count is in the tags that are loaded below.
-    let sequence = header_line(page)[SEQUENCE_WORD].load(Ordering::Acquire);
-    for position in likely(page, hash) {
+    let count = |order| match settled {
+        None => header_line(page)[SEQUENCE_WORD].load(order),
+        Some(_) => 0,
+    };
+    let sequence = count(Ordering::Acquire);
+    for position in from_home::<WORDS>(tags(), hash) {
         if let Some(entry) = look(entry_line(page, position), position, key)? {
             return if entry.state.has_second() {
-                join_second(page, key, hash, position, &entry)
+                // Loaded anew: the second was published after what the tags above are known to show.
+                join_second(page, tags(), key, position, &entry)
             } else {
                 Ok(entry.found(position))
             };
         }
     }
+    if settled.is_some_and(|tagged| tagged.is_last) {
+        return Ok(Found::Miss { overflow: 0 });
+    }
     // If a tag was seen cleared above, or words of an entry that replaced a moved one, the fence makes
     // the count of that move visible to the load below. (R6)
     W::fence(Ordering::Acquire);
-    if header_line(page)[SEQUENCE_WORD].load(Ordering::Relaxed) != sequence {
+    if count(Ordering::Relaxed) != sequence {
         return Err(Obstacle::Changed);
     }
     // Acquire: the table slot of the overflow page was set before the page was linked here.
@@ -221,14 +267,14 @@ fn attempt<W: Word, const WORDS: usize>(
 #[inline]
 fn join_second<W: Word, const WORDS: usize>(
     page: &[W; WORDS],
+    tagged: u64,
     key: E,
-    hash: KeyHash,
     position: usize,
     first: &Primary,
 ) -> Result<Found, Obstacle> {
     let mut joined = None;
     // The second is put behind the first, if there is room.
-    for candidate in Positions::from_home(tagged(page, hash.tag()), position + 1) {
+    for candidate in Positions::from_home(tagged, position + 1) {
         if let Some(values) = look_second(entry_line(page, candidate), candidate, key)? {
             joined = Some(first.values().joined(values));
             break;

@@ -52,8 +52,13 @@ pub(crate) fn entry_line<W, const WORDS: usize>(page: &[W; WORDS], position: usi
 /// and whoever concludes something from a tag that is not there has an Acquire fence first.
 #[inline(always)]
 pub(crate) fn tagged<W: Word, const WORDS: usize>(page: &[W; WORDS], tag: u8) -> u64 {
+    tagged_in::<W, WORDS>(tag_line(page), tag)
+}
+
+/// As [`tagged`], in the tag line of a page of so many words, or a copy of it.
+#[inline(always)]
+pub(crate) fn tagged_in<W: Word, const WORDS: usize>(line: &Line<W>, tag: u8) -> u64 {
     let words_in_use = const { entries_in(WORDS).div_ceil(8) };
-    let line = tag_line(page);
     let equal = if words_in_use == line.len() {
         W::equal_bytes(line, tag)
     } else {

@@ -17,11 +17,13 @@ use core::fmt;
 use super::bucket_read::{self, Found};
 use super::content::InlineValues;
 use super::fault::Fault;
+use super::tag_copy::TagCopy;
 use super::word::Word;
 use crate::entity::E;
 use crate::hash::KeyHash;
 use crate::layout::NO_PAGE;
 use crate::layout::entry::SetReference;
+use crate::probe;
 
 /// The tables and pages as a reader sees them: of the live store, or of a snapshot.
 pub trait View<const WORDS: usize> {
@@ -42,6 +44,12 @@ pub trait View<const WORDS: usize> {
 
     /// The bucket page of this number.
     fn bucket(&self, page: u32) -> &[Self::W; WORDS];
+
+    /// The place for a copy of the page's tags; `None` of a page that may still change, and of no page.
+    #[inline(always)]
+    fn tag_copy(&self, _page: u32) -> Option<&TagCopy<Self::W>> {
+        None
+    }
 }
 
 /// What the store holds for a key.
@@ -114,8 +122,16 @@ impl core::error::Error for LookupFault {}
 #[inline]
 pub fn prefetch<const WORDS: usize, V: View<WORDS>>(view: &V, hash: KeyHash) {
     let page = view.directory_slot(hash.directory_index(view.depth()));
-    if page != NO_PAGE {
-        bucket_read::prefetch(view.bucket(page), hash);
+    if page == NO_PAGE {
+        return;
+    }
+    let words = view.bucket(page);
+    match view.tag_copy(page) {
+        Some(copy) => {
+            probe::prefetch(copy.line());
+            bucket_read::prefetch_home(words, hash);
+        }
+        None => bucket_read::prefetch(words, hash),
     }
 }
 
@@ -161,9 +177,18 @@ pub fn glance<const WORDS: usize, V: View<WORDS>>(view: &V, key: E, hash: KeyHas
     if page == NO_PAGE {
         return Glance::Unclear;
     }
-    let page = view.bucket(page);
-    bucket_read::prefetch(page, hash);
-    match bucket_read::glance(page, key, hash) {
+    let words = view.bucket(page);
+    let found = match view.tag_copy(page) {
+        Some(copy) => {
+            bucket_read::prefetch_home(words, hash);
+            bucket_read::glance_settled(words, copy.tagged(words, hash), key, hash)
+        }
+        None => {
+            bucket_read::prefetch(words, hash);
+            bucket_read::glance(words, key, hash)
+        }
+    };
+    match found {
         bucket_read::Glance::OneValue(value) => Glance::OneValue(value),
         // As in `search`: an older depth may have led to the wrong page.
         bucket_read::Glance::Miss if view.depth() == depth => Glance::Absent,
@@ -217,7 +242,9 @@ fn look<const WORDS: usize, V: View<WORDS>>(
     key: E,
     hash: KeyHash,
 ) -> Result<Outcome, LookupFault> {
-    match bucket_read::search(view.bucket(page), key, hash) {
+    let words = view.bucket(page);
+    let settled = view.tag_copy(page).map(|copy| copy.tagged(words, hash));
+    match bucket_read::search(words, settled, key, hash) {
         Ok(Found::Inline(values)) => Ok(Outcome::Answer(Answer::Inline(values))),
         Ok(Found::Spilled { reference, index }) => match SetReference::decode(reference) {
             Some(set) => Ok(Outcome::Answer(Answer::Set(set))),

@@ -1,9 +1,9 @@
 //! The page protocol: one writer, any number of readers that take no lock and never wait.
 //!
 //! Reading order: [`word`] (shared memory), `entry` (what an entry's words mean), [`content`],
-//! [`fault`], `draft`, [`bucket_read`], [`bucket_keys`], [`lookup`], [`batch`], [`bucket_write`], [`bucket_build`], [`bucket_seal`];
-//! and for value pages [`value_fault`], `search`, [`run`], [`extent`], [`leaf`], [`inner`]. The rules R1 to R7 and V1 to V5
-//! that the comments name are in `docs/design.md`. Nothing here allocates, and nothing is `unsafe`.
+//! [`fault`], `draft`, [`tag_copy`], [`bucket_read`], [`bucket_keys`], [`lookup`], [`batch`], [`bucket_write`], [`bucket_build`], [`bucket_seal`];
+//! and for value pages [`value_fault`], `search`, [`run`], [`extent`], [`leaf`], [`inner`]. The rules R1 to R7, C1 to C3 and
+//! V1 to V5 that the comments name are in `docs/design.md`. Nothing here allocates, and nothing is `unsafe`.
 
 pub mod batch;
 pub mod bucket_build;
@@ -21,5 +21,6 @@ pub mod leaf;
 pub mod lookup;
 pub mod run;
 mod search;
+pub mod tag_copy;
 pub mod value_fault;
 pub mod word;

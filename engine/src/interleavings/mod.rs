@@ -18,6 +18,7 @@ mod cut;
 mod sets;
 mod snapshot;
 mod swing;
+mod tag_copies;
 mod value_pages;
 
 use std::os::fd::RawFd;
@@ -44,6 +45,7 @@ use crate::shared::{Checksums, Shared};
 use crate::space::POOL_BASE;
 use crate::space::layout::{FileLayout, Regions};
 use crate::space::region::Region;
+use crate::sync::checked::COPIES;
 use crate::table::LiveTables;
 use crate::valueset::{ExtentAllocator, SetView};
 use crate::writer::apply::{Operation, Writer};
@@ -229,11 +231,11 @@ fn look_pinned(shared: &Shared) -> Vec<u64> {
 }
 
 /// Of a bucket page, what a reader of the watched key decides by: its entry and the page's sequence.
-fn bucket_words(_: u32, word: usize) -> bool {
+fn bucket_words(page: u32, word: usize) -> bool {
     static HOME: OnceLock<usize> = OnceLock::new();
     let home = *HOME.get_or_init(|| SEED.hash(KEY).home(ENTRIES_PER_BUCKET));
     let entry = ENTRIES_WORD + home * ENTRY_WORDS;
-    word == SEQUENCE_WORD || (entry..entry + CHECKSUM_WORD).contains(&word)
+    page < COPIES && (word == SEQUENCE_WORD || (entry..entry + CHECKSUM_WORD).contains(&word))
 }
 
 /// No file: what is asked of it in a model has no answer that matters.

@@ -14,6 +14,8 @@ pub(crate) mod region;
 #[cfg(loom)]
 #[path = "region_checked.rs"]
 pub(crate) mod region;
+#[cfg(not(loom))]
+pub(crate) mod reserved;
 
 use std::sync::atomic::Ordering;
 

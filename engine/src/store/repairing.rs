@@ -221,7 +221,7 @@ impl Engine {
         let written = self.shared.file.write_at(offset, bytes);
         self.fail_on_error(written)?;
         let new = TableSlot { page: run.start, checksum: page_checksum(space, run.start, bytes) };
-        self.shared.note_checksum(space, new.page, new.checksum);
+        self.shared.note_written(space, new.page, new.checksum);
         Ok(new)
     }
 

@@ -26,6 +26,7 @@ pub(crate) use loom::sync::{Condvar, Mutex, MutexGuard};
 pub(crate) use loom::thread;
 
 use cidstore_core::layout::PAGE_WORDS;
+use cidstore_core::protocol::tag_copy::TagCopy;
 use cidstore_core::protocol::word::Word;
 use loom::sync::atomic;
 pub(crate) use loom::sync::atomic::{AtomicBool as SharedBool, AtomicU64 as SharedU64, fence};
@@ -57,6 +58,8 @@ pub(crate) enum Plant {
     RelaxLoads(Kind),
     /// The first store to a thing of this kind happens only after so many later stores of the same thread.
     Delay(Kind, usize),
+    /// The writer's stores to things of this kind do not happen.
+    Drop(Kind),
     /// A bug in a part that the model itself plays, as the model describes it.
     InModel(&'static str),
 }
@@ -201,6 +204,9 @@ fn store_order(kind: Kind, order: Ordering) -> Ordering {
 
 /// Stores now, or later if the plant says so.
 fn publish(kind: Kind, store: impl FnOnce() + 'static) {
+    if matches!(plant(), Plant::Drop(dropped) if dropped == kind) && is_writer() {
+        return;
+    }
     if let Plant::Delay(planted, by) = plant()
         && planted == kind
         && !DELAY_DONE.replace(true)
@@ -425,35 +431,61 @@ pub(crate) type Page = [PageWord; PAGE_WORDS];
 
 /// A page of zeros.
 pub(crate) fn page(number: u32) -> Box<Page> {
-    let names = WORDS.get();
-    Box::new(std::array::from_fn(|index| {
-        let named = names(number, index).then(|| Arc::new(NamedWord::default()));
-        NAMED.with_borrow_mut(|words| words.extend(named.as_ref().map(Arc::clone)));
-        PageWord { named, shadow: std::sync::atomic::AtomicU64::new(0), index }
-    }))
+    Box::new(std::array::from_fn(|index| word(number, index)))
 }
 
-/// Slots of a table in a model.
-const SLOTS: usize = 32;
+/// A word of a page.
+fn word(page: u32, index: usize) -> PageWord {
+    let named = WORDS.get()(page, index).then(|| Arc::new(NamedWord::default()));
+    NAMED.with_borrow_mut(|words| words.extend(named.as_ref().map(Arc::clone)));
+    PageWord { named, shadow: std::sync::atomic::AtomicU64::new(0), index }
+}
 
-/// The memory of a table: see `table/slot_memory.rs`.
+/// Numbers from which on [`Words`] is asked for words of the copies of tags.
+pub(crate) const COPIES: u32 = 1 << 31;
+
+/// What a model has arrays of.
+pub(crate) trait Element {
+    /// Elements of an array.
+    const COUNT: usize;
+    /// One that was never stored to.
+    fn zero(index: usize) -> Self;
+}
+
+impl Element for AtomicU32 {
+    const COUNT: usize = 32;
+
+    fn zero(_: usize) -> Self {
+        Self::new(0)
+    }
+}
+
+impl Element for TagCopy<PageWord> {
+    const COUNT: usize = 64;
+
+    fn zero(index: usize) -> Self {
+        Self::new(std::array::from_fn(|at| word(COPIES + index as u32, at)))
+    }
+}
+
+/// An array: see `space/reserved.rs`. In a model a few elements do.
 #[derive(Debug)]
-pub(crate) struct SlotMemory {
-    slots: [AtomicU32; SLOTS],
+pub(crate) struct Reserved<T, const LENGTH: usize> {
+    elements: Vec<T>,
 }
 
-impl SlotMemory {
+impl<T: Element, const LENGTH: usize> Reserved<T, LENGTH> {
     pub(crate) fn reserve() -> std::io::Result<Self> {
-        Ok(Self { slots: std::array::from_fn(|_| AtomicU32::new(0)) })
+        Ok(Self { elements: (0..T::COUNT).map(T::zero).collect() })
     }
 
-    pub(crate) fn slot(&self, index: usize) -> &AtomicU32 {
-        &self.slots[index]
+    pub(crate) fn at(&self, index: usize) -> &T {
+        &self.elements[index]
     }
 
     pub(crate) fn use_huge_page(&self) {}
 
-    pub(crate) fn prefetch(&self, _: u32) {}
+    pub(crate) fn prefer_huge_page(&self) {}
 }
 
 impl PageWord {

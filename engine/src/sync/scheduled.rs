@@ -19,6 +19,7 @@ use cidstore_core::layout::PAGE_WORDS;
 use cidstore_core::protocol::word::Word;
 pub(crate) use shuttle::sync::{Mutex, MutexGuard};
 pub(crate) use shuttle::sync::{Mutex as TryMutex, MutexGuard as TryMutexGuard};
+use zerocopy::FromZeros;
 
 /// After an access to a word of a page that has an order, so many without one are [points](point) too: what the page
 /// protocol must keep whole.
@@ -115,7 +116,7 @@ fn point_of_word(order: Ordering) {
 macro_rules! with_points {
     ($name:ident, $plain:ty) => {
         /// An atomic, in memory as the standard library's.
-        #[derive(Debug, Default)]
+        #[derive(Debug, Default, FromZeros)]
         #[repr(transparent)]
         pub(crate) struct $name(atomic::$name);
 
@@ -178,7 +179,7 @@ impl AtomicU64 {
 }
 
 /// A word of a page, in memory as the shipped one.
-#[derive(Debug)]
+#[derive(Debug, FromZeros)]
 #[repr(transparent)]
 pub(crate) struct PageWord(atomic::AtomicU64);
 

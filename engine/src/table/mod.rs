@@ -2,15 +2,14 @@
 //!
 //! In memory a table is a flat array of atomic slots ([`slots`]); snapshots keep the chunks that changed
 //! since ([`frozen`]); on disk it is a radix tree of checksummed nodes ([`shadow`]). [`partition`] tells the buckets that
-//! a directory names. [`LiveTables`] is what
-//! readers use, [`TableWriter`] the only way to change it.
+//! a directory names. [`LiveTables`] is what readers use, beside them the [`tag_copies`] of the pages they name, and
+//! [`TableWriter`] the only way to change it.
 
 pub(crate) mod frozen;
 pub(crate) mod partition;
 pub(crate) mod shadow;
-#[cfg(not(loom))]
-mod slot_memory;
 pub(crate) mod slots;
+pub(crate) mod tag_copies;
 
 use std::io;
 use std::sync::Arc;
@@ -20,16 +19,18 @@ use cidstore_core::layout::table::TableKind;
 
 use frozen::FrozenTable;
 use slots::SlotArray;
+use tag_copies::TagCopies;
 
 use crate::sync::{AtomicBool, AtomicU32};
 
 /// Depth from which the directory is worth a huge page: its slots fill an eighth of one.
 const HUGE_DEPTH: u32 = 16;
 
-/// The three tables as they are now.
+/// The three tables as they are now, and the tags of the bucket pages that they name.
 #[derive(Debug)]
 pub(crate) struct LiveTables {
     arrays: [SlotArray; 3],
+    pub(crate) tag_copies: TagCopies,
     /// Lowest hash bits that index the directory.
     depth: AtomicU32,
 }
@@ -38,7 +39,7 @@ impl LiveTables {
     /// Empty tables of depth 0.
     pub(crate) fn reserve() -> io::Result<Self> {
         let arrays = [SlotArray::reserve()?, SlotArray::reserve()?, SlotArray::reserve()?];
-        Ok(Self { arrays, depth: AtomicU32::new(0) })
+        Ok(Self { arrays, tag_copies: TagCopies::reserve()?, depth: AtomicU32::new(0) })
     }
 
     /// The slots of one table.
@@ -53,6 +54,12 @@ impl LiveTables {
     #[inline]
     pub(crate) fn depth(&self) -> u32 {
         self.depth.load(Ordering::Acquire)
+    }
+
+    /// Huge pages for what a lookup in a large store touches in turn.
+    fn use_huge_pages(&self) {
+        self.of(TableKind::Directory).use_huge_page();
+        self.tag_copies.prefer_huge_page();
     }
 }
 
@@ -152,7 +159,7 @@ impl TableWriter {
     /// Readies the memory of a directory that is about to be filled to this depth.
     pub(crate) fn expect_depth(&self, live: &LiveTables, depth: u32) {
         if depth >= HUGE_DEPTH {
-            live.of(TableKind::Directory).use_huge_page();
+            live.use_huge_pages();
         }
     }
 
@@ -161,7 +168,7 @@ impl TableWriter {
         // Release: pairs with the Acquire in `LiveTables::depth`.
         let before = live.depth.swap(depth, Ordering::Release);
         if before < HUGE_DEPTH && depth >= HUGE_DEPTH {
-            live.of(TableKind::Directory).use_huge_page();
+            live.use_huge_pages();
         }
     }
 

@@ -5,10 +5,13 @@ use std::sync::atomic::Ordering;
 
 use cidstore_core::hash::MAX_DEPTH;
 
+use cidstore_core::probe;
+
 #[cfg(not(loom))]
-use super::slot_memory::SlotMemory;
+use crate::space::reserved::Reserved;
+use crate::sync::AtomicU32;
 #[cfg(loom)]
-use crate::sync::checked::SlotMemory;
+use crate::sync::checked::Reserved;
 
 /// Slots of a table.
 pub(crate) const SLOTS_MAX: usize = 1 << MAX_DEPTH;
@@ -16,19 +19,19 @@ pub(crate) const SLOTS_MAX: usize = 1 << MAX_DEPTH;
 /// A flat array of page numbers.
 #[derive(Debug)]
 pub(crate) struct SlotArray {
-    memory: SlotMemory,
+    slots: Reserved<AtomicU32, SLOTS_MAX>,
 }
 
 impl SlotArray {
     /// Reserves the address range of a table (1 GiB of addresses, no memory yet).
     pub(crate) fn reserve() -> io::Result<Self> {
-        Ok(Self { memory: SlotMemory::reserve()? })
+        Ok(Self { slots: Reserved::reserve()? })
     }
 
     /// Moves the first slots, as many as a huge page holds, into one, if the kernel can: a lookup in a large table
     /// then misses the TLB less. Readers notice nothing.
     pub(crate) fn use_huge_page(&self) {
-        self.memory.use_huge_page();
+        self.slots.use_huge_page();
     }
 
     /// The page that a slot names.
@@ -36,7 +39,7 @@ impl SlotArray {
     /// Acquire: whoever sees a page number sees the page's content as it was when the slot was swung.
     #[inline]
     pub(crate) fn get(&self, index: u32) -> u32 {
-        self.memory.slot(index as usize).load(Ordering::Acquire)
+        self.slots.at(index as usize).load(Ordering::Acquire)
     }
 
     /// Swings a slot. Of a table only the writer does, and only through `TableWriter`, which keeps snapshots whole.
@@ -44,12 +47,12 @@ impl SlotArray {
     /// Release: pairs with [`get`](Self::get).
     #[inline]
     pub(crate) fn set(&self, index: u32, page: u32) {
-        self.memory.slot(index as usize).store(page, Ordering::Release);
+        self.slots.at(index as usize).store(page, Ordering::Release);
     }
 
     /// Asks the processor to fetch a slot's cache line.
     #[inline]
     pub(crate) fn prefetch(&self, index: u32) {
-        self.memory.prefetch(index);
+        probe::prefetch(self.slots.at(index as usize));
     }
 }
