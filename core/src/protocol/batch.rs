@@ -13,7 +13,7 @@ use crate::layout::NO_PAGE;
 use crate::probe;
 
 /// Keys of a stretch.
-const STRETCH: usize = 8;
+const STRETCH: usize = 16;
 /// Stations, and stretches that are on their way.
 const STATIONS: usize = 4;
 
