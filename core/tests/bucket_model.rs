@@ -15,6 +15,7 @@ use cidstore_core::protocol::batch::glance_many;
 use cidstore_core::protocol::bucket_build::{self, Header, Item};
 use cidstore_core::protocol::bucket_read::{Found, find};
 use cidstore_core::protocol::bucket_seal::{check_sealed, seal_words};
+use cidstore_core::protocol::bucket_split::Halves;
 use cidstore_core::protocol::bucket_write::{Added, BucketWriter, Located, Removed};
 use cidstore_core::protocol::content::{Content, InlineValues};
 use cidstore_core::protocol::fault::{Fault, PageFull};
@@ -231,13 +232,18 @@ impl Bench {
         assert_eq!(moved.is_ok(), free >= values.len().div_ceil(2));
     }
 
-    fn rebuild(&mut self) {
+    fn items(&self) -> Vec<Item> {
         let mut items = Vec::new();
         self.writer()
             .for_each(|key, content| {
                 items.push(Item { hash: self.hashing.hash(key), key, content: *content });
             })
             .unwrap();
+        items
+    }
+
+    fn rebuild(&mut self) {
+        let items = self.items();
         let fresh = empty_page();
         bucket_build::build(&fresh, &header(), &items).unwrap();
         self.page = fresh;
@@ -278,6 +284,25 @@ impl Bench {
         assert!(usize::from(self.writer().entry_count()) >= entries);
         let free = ENTRIES_PER_BUCKET - usize::from(self.writer().entry_count());
         assert_eq!(free, self.writer().free_positions());
+    }
+
+    /// The halves of a split against pages that are built of the same keys.
+    fn check_halves(&self) {
+        for bit in [1_u64, 1 << 33, 1 << 63] {
+            let halves = Halves::of(&self.page, bit, |key| self.hashing.hash(key)).unwrap();
+            for half in [0, 1] {
+                let mut items = self.items();
+                items.retain(|item| usize::from(item.hash.0 & bit != 0) == half);
+                let (built, filled) = (empty_page(), empty_page());
+                bucket_build::build(&built, &header(), &items).unwrap();
+                halves.fill(half, &filled, &header());
+                let pairs = built.iter().zip(filled.iter());
+                let loaded = |word: &AtomicU64| word.load(Ordering::Relaxed);
+                for (word, (built, filled)) in pairs.enumerate() {
+                    assert_eq!(loaded(built), loaded(filled), "word {word} of half {half}");
+                }
+            }
+        }
     }
 
     /// What lookups say by copies of the tags, made as the page is now: in the first look, and from then on.
@@ -367,6 +392,7 @@ fn run(hashing: Hashing, operations: &[Operation]) {
         let words = bench.sealed();
         let page: &BucketPage = zerocopy::transmute_ref!(&words);
         check_sealed(page, SEED).unwrap();
+        bench.check_halves();
         for (shared, word) in bench.page.iter().zip(words) {
             shared.store(word, Ordering::Relaxed);
         }
@@ -442,7 +468,7 @@ fn flipped_state_bits_are_corrected_or_reported() {
     let key_of_four = key(3);
     let hash = SEED.hash(key_of_four);
     let located = bench.writer().locate(key_of_four, hash).unwrap().unwrap();
-    for position in [located.primary, located.second.unwrap()] {
+    for position in [located.primary(), located.second().unwrap()] {
         let meta = &bench.page[16 + 8 * position + 6];
         let intact = meta.load(Ordering::Relaxed);
         for first in 0..16 {
@@ -466,10 +492,10 @@ fn a_missing_second_is_a_fault() {
     }
     let hash = SEED.hash(E::ZERO);
     let located = bench.writer().locate(E::ZERO, hash).unwrap().unwrap();
-    let second = located.second.unwrap();
+    let second = located.second().unwrap();
     let tags = &bench.page[8 + second / 8];
     tags.store(tags.load(Ordering::Relaxed) & !(0xff << (second % 8 * 8)), Ordering::Relaxed);
-    let fault = Fault::SecondMissing { index: located.primary as u8 };
+    let fault = Fault::SecondMissing { index: located.primary() as u8 };
     assert_eq!(find(&bench.page, E::ZERO, hash), Err(fault));
     assert_eq!(bench.writer().locate(E::ZERO, hash).err(), Some(fault));
     assert_eq!(bench.writer().for_each(|_, _| {}), Err(fault));
@@ -481,7 +507,7 @@ fn a_key_that_is_there_twice_is_a_fault() {
     let mut bench = Bench::new(Hashing::Seeded);
     bench.insert(E::ZERO, value(1));
     let hash = SEED.hash(E::ZERO);
-    let from = bench.writer().locate(E::ZERO, hash).unwrap().unwrap().primary;
+    let from = bench.writer().locate(E::ZERO, hash).unwrap().unwrap().primary();
     let to = (from + 1) % ENTRIES_PER_BUCKET;
     for word in 0..8 {
         let copied = bench.page[16 + 8 * from + word].load(Ordering::Relaxed);
@@ -503,7 +529,7 @@ fn positions_are_reused_with_new_versions() {
         assert_eq!(meta.load(Ordering::Relaxed) >> 32, 2 * round);
         writer.insert_new(E::ZERO, hash, value(1)).unwrap();
         let located = writer.locate(E::ZERO, hash).unwrap().unwrap();
-        assert_eq!(located.primary, ENTRIES_PER_BUCKET - 1);
+        assert_eq!(located.primary(), ENTRIES_PER_BUCKET - 1);
         assert_eq!(writer.remove_key(&located), 1);
     }
 }

@@ -52,7 +52,7 @@ fn reuse(plant: Plant, preemptions: Option<usize>, asks: Asks) {
             spawn_writer(move || {
                 let writer = BucketWriter::new(&*page);
                 let located = writer.locate(old, old_hash).unwrap().unwrap();
-                assert_eq!(located.primary, 0);
+                assert_eq!(located.primary(), 0);
                 writer.remove_key(&located);
                 writer.insert_new(new, new_hash, wide(20)).unwrap();
             })

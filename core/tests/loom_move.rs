@@ -77,7 +77,7 @@ fn moves_under<const WORDS: usize>(
             spawn_writer(move || {
                 let writer = BucketWriter::new(&*page);
                 let at = writer.locate(key, key_hash).unwrap().unwrap();
-                assert_ne!(at.primary as u64, home);
+                assert_ne!(at.primary() as u64, home);
                 match action {
                     Move::Promote => writer.move_to_set(&at, key, key_hash, pointer(1)).unwrap(),
                     Move::Demote => {
@@ -85,7 +85,7 @@ fn moves_under<const WORDS: usize>(
                     }
                     Move::RelocateAndReuse => {
                         writer.move_to_set(&at, key, key_hash, pointer(2)).unwrap();
-                        let other = hash::<WORDS>(at.primary as u64, 6, 0);
+                        let other = hash::<WORDS>(at.primary() as u64, 6, 0);
                         writer.insert_new(wide(2), other, wide(20)).unwrap();
                     }
                 }

@@ -180,8 +180,8 @@ impl Store {
                 std::array::from_fn(|word| words[at + word].load(Ordering::Relaxed));
             zerocopy::transmute!(line)
         };
-        let first = entry(place.located.primary);
-        let second = place.located.second.map(entry);
+        let first = entry(place.located.primary());
+        let second = place.located.second().map(entry);
         let mask = |entry: &HashEntry| cidstore_core::ecc::DECODE[entry.state_mask as usize] & 15;
         let (values, spill) = match content {
             Content::Inline(inline) => (inline.as_slice().to_vec(), None),

@@ -1,8 +1,8 @@
 //! Filling a fresh bucket page: the *sorted region*.
 //!
-//! Split, merge, compaction and bulk load lay the keys of a page out in hash order, each at its home
-//! position or as near behind it as there is room. The page is not yet named by any table slot, so
-//! nothing here is published; the slot's Release store publishes the whole page.
+//! Split, merge, compaction and bulk load lay the keys of a page out in hash order, as many as can be at
+//! their home position (see `ranked`). The page is not yet named by any table slot, so nothing here is
+//! published; the slot's Release store publishes the whole page.
 
 use core::sync::atomic::Ordering;
 
@@ -10,13 +10,13 @@ use super::content::Content;
 use super::draft::Draft;
 use super::entry::{Meta, entry_line, header_line, tag_line};
 use super::fault::PageFull;
+use super::ranked::Ranked;
 use super::word::Word;
 use crate::entity::E;
 use crate::hash::KeyHash;
 use crate::layout::PageKind;
 use crate::layout::bucket::{
-    COUNTS_WORD, ENTRIES_PER_BUCKET, GENERATION_WORD, KIND_WORD, OVERFLOW_WORD, PREFIX_WORD,
-    entries_in,
+    COUNTS_WORD, GENERATION_WORD, KIND_WORD, OVERFLOW_WORD, PREFIX_WORD, entries_in,
 };
 use crate::layout::entry::{KEY_HIGH_WORD, KEY_LOW_WORD, META_WORD, SLOTS_WORD};
 
@@ -60,45 +60,41 @@ pub fn build<W: Word, const WORDS: usize>(
     header: &Header,
     items: &[Item],
 ) -> Result<(), PageFull> {
-    let mut left = needed(items);
-    if left > entries_in(WORDS) {
+    if needed(items) > entries_in(WORDS) {
         return Err(PageFull);
     }
-    // Sorted by reference: an item is large. Each takes a position at least, so there are not more of them. They come from
-    // other pages, nearly in order, and for such a sort by insertion is the fastest.
-    let mut sorted = [(0_u64, 0_usize); ENTRIES_PER_BUCKET];
-    let mut count = 0;
-    for (index, item) in items.iter().enumerate().filter(|(_, item)| item.content.entries() != 0) {
-        let order = item.hash.order();
-        let mut at = count;
-        while at > 0 && sorted[at - 1].0 > order {
-            sorted[at] = sorted[at - 1];
-            at -= 1;
-        }
-        sorted[at] = (order, index);
-        count += 1;
+    // By reference: an item is large.
+    let mut ranked = Ranked::new(0);
+    for (index, item) in items.iter().enumerate() {
+        ranked.insert(item.hash, item.content.entries(), index);
     }
-    let sorted = &sorted[..count];
-    write_header(page, header, left);
+    fill(page, header, &ranked, |&index| {
+        let item = &items[index];
+        (item.key, Draft::of(&item.content))
+    });
+    Ok(())
+}
+
+/// Fills a page of zeros with these keys, which [fit](Ranked::needed); `read` tells each one's entries.
+#[inline]
+pub(super) fn fill<W: Word, const WORDS: usize, T: Copy>(
+    page: &[W; WORDS],
+    header: &Header,
+    keys: &Ranked<T>,
+    read: impl Fn(&T) -> (E, (Draft, Option<Draft>)),
+) {
+    write_header(page, header, keys.needed());
     let mut tags = [0_u64; 8];
-    let mut next = 0;
-    for item in sorted.iter().map(|&(_, index)| &items[index]) {
-        let (first, second) = Draft::of(&item.content);
-        // As near to home as those before allow, and early enough for those that follow.
-        let latest = entries_in(WORDS) - left;
-        let mut position = item.hash.home(entries_in(WORDS)).clamp(next, latest);
-        for draft in [Some(first), second].into_iter().flatten() {
-            write_entry(page, position, item.key, &draft);
-            tags[position / 8] |= u64::from(item.hash.tag()) << (position % 8 * 8);
-            position += 1;
-            left -= 1;
+    for (position, hash, what) in keys.places(entries_in(WORDS)) {
+        let (key, (first, second)) = read(what);
+        for (position, draft) in (position..).zip([Some(first), second].into_iter().flatten()) {
+            write_entry(page, position, key, &draft);
+            tags[position / 8] |= u64::from(hash.tag()) << (position % 8 * 8);
         }
-        next = position;
     }
     for (word, tags) in tag_line(page).iter().zip(tags) {
         word.store(tags, Ordering::Relaxed);
     }
-    Ok(())
 }
 
 fn write_header<W: Word, const WORDS: usize>(page: &[W; WORDS], header: &Header, entries: usize) {

@@ -36,15 +36,29 @@ use crate::probe;
 /// Where a key's entries are. Holds until the next change of the page.
 #[derive(Clone, Copy, Debug)]
 pub struct Located {
-    /// Position of the key's first or only entry.
-    pub primary: usize,
-    /// Position of its second.
-    pub second: Option<usize>,
-    primary_state: State,
-    second_state: State,
+    primary: u8,
+    second: Option<u8>,
+    pub(super) primary_state: State,
+    pub(super) second_state: State,
 }
 
 impl Located {
+    /// Nowhere.
+    pub(super) const NOWHERE: Self =
+        Self { primary: 0, second: None, primary_state: State::DEAD, second_state: State::DEAD };
+
+    /// Position of the key's first or only entry.
+    #[must_use]
+    pub const fn primary(&self) -> usize {
+        self.primary as usize
+    }
+
+    /// Position of its second.
+    #[must_use]
+    pub fn second(&self) -> Option<usize> {
+        self.second.map(usize::from)
+    }
+
     /// Whether the key's values lie in a set of their own.
     #[must_use]
     pub const fn is_spilled(&self) -> bool {
@@ -107,6 +121,15 @@ impl<'a, W: Word, const WORDS: usize> BucketWriter<'a, W, WORDS> {
         }
     }
 
+    /// Brings near all entries, for who will look at them one after the other.
+    #[inline]
+    pub(super) fn prefetch_entries(&self) {
+        let taken = all_positions(WORDS) & !self.free_mask();
+        Positions::all(taken).for_each(|position| {
+            probe::prefetch(entry_line(self.page, position));
+        });
+    }
+
     /// Finds the entries of a key.
     ///
     /// # Errors
@@ -143,8 +166,8 @@ impl<'a, W: Word, const WORDS: usize> BucketWriter<'a, W, WORDS> {
                     _ => {}
                 }
                 Ok(Some(Located {
-                    primary: position,
-                    second: second.map(|(position, _)| position),
+                    primary: index,
+                    second: second.map(|(position, _)| position as u8),
                     primary_state: state,
                     second_state: second.map_or(State::DEAD, |(_, state)| state),
                 }))
@@ -156,10 +179,10 @@ impl<'a, W: Word, const WORDS: usize> BucketWriter<'a, W, WORDS> {
     #[must_use]
     pub fn content(&self, at: &Located) -> Content {
         if at.is_spilled() {
-            return Content::Spilled(SpillPointer::from_slots(self.slots_at(at.primary)));
+            return Content::Spilled(SpillPointer::from_slots(self.slots_at(at.primary())));
         }
-        let first = self.values_at(at.primary, at.primary_state);
-        Content::Inline(match at.second {
+        let first = self.values_at(at.primary(), at.primary_state);
+        Content::Inline(match at.second() {
             Some(second) => first.joined(self.values_at(second, at.second_state)),
             None => first,
         })
@@ -179,6 +202,12 @@ impl<'a, W: Word, const WORDS: usize> BucketWriter<'a, W, WORDS> {
     ///
     /// The first [`Fault`] met.
     pub fn for_each(&self, mut visit: impl FnMut(E, &Content)) -> Result<(), Fault> {
+        self.for_each_located(|key, located| visit(key, &self.content(located)))
+    }
+
+    /// As [`for_each`](Self::for_each), of where the keys' entries are.
+    #[inline]
+    pub(super) fn for_each_located(&self, mut visit: impl FnMut(E, &Located)) -> Result<(), Fault> {
         for position in Positions::all(all_positions(WORDS) & !self.free_mask()) {
             let state = self.state_at(position)?;
             if !state.is_primary() {
@@ -188,19 +217,12 @@ impl<'a, W: Word, const WORDS: usize> BucketWriter<'a, W, WORDS> {
             let tag = self.tag_at(position);
             let located = if tagged(self.page, tag) == 1 << position && !state.has_second() {
                 // Most keys: no other entry can be theirs.
-                Some(Located {
-                    primary: position,
-                    second: None,
-                    primary_state: state,
-                    second_state: State::DEAD,
-                })
+                Some(Located { primary: position as u8, primary_state: state, ..Located::NOWHERE })
             } else {
                 self.locate_by_tag(key, tag)?
             };
             match located {
-                Some(located) if located.primary == position => {
-                    visit(key, &self.content(&located));
-                }
+                Some(located) if located.primary() == position => visit(key, &located),
                 _ => return Err(Fault::Malformed { index: position as u8 }),
             }
         }
@@ -268,17 +290,17 @@ impl<'a, W: Word, const WORDS: usize> BucketWriter<'a, W, WORDS> {
             return Ok(Added::NeedsSet);
         }
         if at.primary_state.slots() != 3 {
-            self.fill_slot(at.primary, at.primary_state, value);
-        } else if let Some(second) = at.second {
+            self.fill_slot(at.primary(), at.primary_state, value);
+        } else if let Some(second) = at.second() {
             self.fill_slot(second, at.second_state, value);
         } else {
             let position =
-                Positions::from_home(self.free_mask(), at.primary).next().ok_or(PageFull)?;
+                Positions::from_home(self.free_mask(), at.primary()).next().ok_or(PageFull)?;
             let flags = EntryFlags::LIVE | EntryFlags::IS_SECOND;
             self.place(position, key, hash, &Draft::half(&[value], 2, flags));
             let state = at.primary_state;
             let flags = state.flags | EntryFlags::HAS_SECOND;
-            self.publish(at.primary, State { flags, ..state });
+            self.publish(at.primary(), State { flags, ..state });
         }
         Ok(Added::Added)
     }
@@ -288,17 +310,17 @@ impl<'a, W: Word, const WORDS: usize> BucketWriter<'a, W, WORDS> {
         if at.is_spilled() {
             return Removed::Absent;
         }
-        if let Some(slot) = self.slot_of(at.primary, at.primary_state, value) {
+        if let Some(slot) = self.slot_of(at.primary(), at.primary_state, value) {
             let state = at.primary_state;
             let mask = state.mask & !(1 << slot);
-            if mask == 0 && at.second.is_none() {
+            if mask == 0 && at.second().is_none() {
                 self.remove_key(at);
                 return Removed::RemovedLast;
             }
-            self.publish(at.primary, State { mask, ..state });
+            self.publish(at.primary(), State { mask, ..state });
             return Removed::Removed;
         }
-        let Some(second) = at.second else { return Removed::Absent };
+        let Some(second) = at.second() else { return Removed::Absent };
         let state = at.second_state;
         let Some(slot) = self.slot_of(second, state, value) else { return Removed::Absent };
         let mask = state.mask & !(4 << slot);
@@ -311,7 +333,7 @@ impl<'a, W: Word, const WORDS: usize> BucketWriter<'a, W, WORDS> {
             return Removed::RemovedLast;
         }
         let state = at.primary_state;
-        self.publish(at.primary, State { flags: state.flags & !EntryFlags::HAS_SECOND, ..state });
+        self.publish(at.primary(), State { flags: state.flags & !EntryFlags::HAS_SECOND, ..state });
         self.clear(second);
         Removed::Removed
     }
@@ -319,8 +341,8 @@ impl<'a, W: Word, const WORDS: usize> BucketWriter<'a, W, WORDS> {
     /// Removes a key. Returns how many inline values it had: none if it was spilled.
     pub fn remove_key(&self, at: &Located) -> usize {
         let values = at.primary_state.mask.count_ones() + at.second_state.mask.count_ones();
-        self.clear(at.primary);
-        if let Some(second) = at.second {
+        self.clear(at.primary());
+        if let Some(second) = at.second() {
             self.clear(second);
         }
         values as usize
@@ -362,7 +384,7 @@ impl<'a, W: Word, const WORDS: usize> BucketWriter<'a, W, WORDS> {
     ///
     /// Readers never look at these words, so they are stored in place and nothing is published.
     pub fn set_pointer(&self, at: &Located, pointer: SpillPointer) {
-        let line = entry_line(self.page, at.primary);
+        let line = entry_line(self.page, at.primary());
         let slots = pointer.to_slots();
         debug_assert!(at.is_spilled());
         debug_assert_eq!(line[SLOTS_WORD].load(Ordering::Relaxed), pointer.reference);
@@ -499,7 +521,7 @@ impl<'a, W: Word, const WORDS: usize> BucketWriter<'a, W, WORDS> {
         tagged(self.page, 0)
     }
 
-    fn key_at(&self, position: usize) -> E {
+    pub(super) fn key_at(&self, position: usize) -> E {
         let line = entry_line(self.page, position);
         E::new(
             line[KEY_HIGH_WORD].load(Ordering::Relaxed),
@@ -513,7 +535,7 @@ impl<'a, W: Word, const WORDS: usize> BucketWriter<'a, W, WORDS> {
             .map_err(|_| Fault::Uncorrectable { index: position as u8 })
     }
 
-    fn slots_at(&self, position: usize) -> [u64; 4] {
+    pub(super) fn slots_at(&self, position: usize) -> [u64; 4] {
         let line = entry_line(self.page, position);
         core::array::from_fn(|slot| line[SLOTS_WORD + slot].load(Ordering::Relaxed))
     }

@@ -41,6 +41,12 @@ impl Draft {
         Self { state: State { mask, flags }, slots, slot_count: 2 * values.len() }
     }
 
+    /// An entry that exists, of which each slot means something that lies before one that does.
+    pub(super) const fn of_entry(state: State, slots: [u64; 4]) -> Self {
+        let slot_count = if state.is_spilled() { 4 } else { 2 * state.slots().count_ones() };
+        Self { state, slots, slot_count: slot_count as usize }
+    }
+
     /// The first entry of this content, and the second if it needs one.
     pub(super) fn of(content: &Content) -> (Self, Option<Self>) {
         match content {

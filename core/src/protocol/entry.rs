@@ -206,3 +206,9 @@ impl State {
         if self.is_second() { self.mask >> 2 } else { self.mask & 3 }
     }
 }
+    /// The first slot holds a value, and the second may.
+    #[inline(always)]
+    pub(crate) const fn is_filled_in_order(self) -> bool {
+        self.slots() & 1 != 0
+    }
+

@@ -2,6 +2,7 @@
 //!
 //! All of these build fresh pages and swing slots (R7 of docs/design.md): what readers hold stays as it was.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use cidstore_core::hash::{KeyHash, MAX_DEPTH};
@@ -9,6 +10,7 @@ use cidstore_core::layout::bucket::{self, ENTRIES_PER_BUCKET};
 use cidstore_core::layout::entry::SpillPointer;
 use cidstore_core::layout::table::TableKind;
 use cidstore_core::protocol::bucket_build::{self, Header, Item};
+use cidstore_core::protocol::bucket_split::Halves;
 use cidstore_core::protocol::bucket_write::{BucketWriter, Located};
 use cidstore_core::protocol::content::Content;
 
@@ -141,29 +143,53 @@ impl Pages {
         let (prefix, local_depth) = bucket_place(self.bucket(self.bucket_at(index)));
         let span = tracing::debug_span!("split", prefix, local_depth);
         let _entered = span.enter();
-        let items = self.items(index)?;
+        let halves = if self.chain(index).nth(1).is_none() {
+            self.halves_of_page(prefix, local_depth)?
+        } else {
+            self.halves_of_chain(prefix, local_depth)?
+        };
         if local_depth == self.shared.tables.depth() {
             self.double_directory();
         }
-        let bit = 1_u64 << local_depth;
-        // In their order, which is nearly that of the new pages.
-        let mut low = Vec::with_capacity(items.len());
-        let mut high = Vec::with_capacity(items.len());
-        for item in items {
-            if item.hash.0 & bit == 0 { low.push(item) } else { high.push(item) }
-        }
-        let new_low = self.build_chain(prefix, local_depth + 1, &low, ENTRIES_PER_BUCKET);
-        let high_prefix = prefix | 1 << local_depth;
-        let new_high = self.build_chain(high_prefix, local_depth + 1, &high, ENTRIES_PER_BUCKET);
         let old: Vec<Link> = self.chain(prefix).collect();
         let old_head = self.bucket_at(prefix);
-        self.publish_bucket(new_low);
-        self.publish_bucket(new_high);
+        halves.into_iter().for_each(|half| self.publish_bucket(half));
         self.retire_chain(old_head, &old);
         self.depth_counts[local_depth as usize] -= 1;
         self.depth_counts[local_depth as usize + 1] += 2;
         self.shared.events.splits.add(1);
         Ok(())
+    }
+
+    /// Fresh pages for the halves of a bucket that is one page, unpublished.
+    fn halves_of_page(&mut self, prefix: u32, local_depth: u32) -> Result<[u32; 2]> {
+        let shared = Arc::clone(&self.shared);
+        let page = self.bucket_at(prefix);
+        let hash_of = |key| shared.seed.hash(key);
+        let halves = Halves::of(shared.regions.buckets.page(page), 1 << local_depth, hash_of)
+            .map_err(|fault| self.bucket_fault(page, fault))?;
+        Ok([0, 1].map(|half: u32| {
+            let fresh = self.fresh_bucket(0);
+            let header = Header {
+                local_depth: local_depth as u8 + 1,
+                prefix: u64::from(prefix | half << local_depth),
+                generation: self.current_generation(),
+                overflow: 0,
+            };
+            halves.fill(half as usize, self.bucket(fresh), &header);
+            fresh
+        }))
+    }
+
+    /// Fresh chains for the halves of a bucket, unpublished.
+    fn halves_of_chain(&mut self, prefix: u32, local_depth: u32) -> Result<[u32; 2]> {
+        let bit = 1_u64 << local_depth;
+        let items = self.items(prefix)?;
+        let (low, high): (Vec<_>, Vec<_>) =
+            items.into_iter().partition(|item| item.hash.0 & bit == 0);
+        Ok([(prefix, low), (prefix | 1 << local_depth, high)].map(|(prefix, items)| {
+            self.build_chain(prefix, local_depth + 1, &items, ENTRIES_PER_BUCKET)
+        }))
     }
 
     /// Rebuilds a chain in place, with slack in each page, in hash order.
