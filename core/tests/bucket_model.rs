@@ -308,6 +308,7 @@ impl Bench {
     /// What lookups say by copies of the tags, made as the page is now: in the first look, and from then on.
     fn check_settled(&self) {
         let settled = Settled {
+            hashing: self.hashing,
             pages: [&self.page, &empty_page()],
             copies: [const { TagCopy::new([const { AtomicU64::new(0) }; 8]) }; 2],
         };
@@ -316,26 +317,25 @@ impl Bench {
             let hash = self.hashing.hash(key);
             let found = match lookup(&settled, key, hash).unwrap() {
                 Answer::Inline(values) => Some(values.as_slice().iter().copied().collect()),
-                Answer::Set(set) => Some(self.sets[&set.encode()].clone()),
+                Answer::Set(set) => Some(self.sets[&set.reference.encode()].clone()),
                 Answer::Absent => None,
             };
             assert_eq!(found.as_ref(), expected, "{key:?}");
         }
         let keys: Vec<E> = (0..KEYS).map(key).collect();
-        glance_many(
-            &settled,
-            |key| self.hashing.hash(key),
-            &keys,
-            |at, _, glance| {
-                let expected = self.model.get(&keys[at]);
-                match glance {
-                    Glance::OneValue(value) => assert_eq!(expected, Some(&BTreeSet::from([value]))),
-                    Glance::Absent => assert_eq!(expected, None),
-                    Glance::Unclear => {}
+        glance_many(&settled, &keys, |at, _, glance| {
+            let expected = self.model.get(&keys[at]);
+            match glance {
+                Glance::OneValue(value) => assert_eq!(expected, Some(&BTreeSet::from([value]))),
+                Glance::Set(set) => {
+                    assert_eq!(expected, Some(&self.sets[&set.reference.encode()]));
+                    assert_eq!(expected.map(BTreeSet::len), Some(set.likely_count as usize));
                 }
-                Ok::<_, ()>(())
-            },
-        )
+                Glance::Absent => assert_eq!(expected, None),
+                Glance::Unclear => {}
+            }
+            Ok::<_, ()>(())
+        })
         .unwrap();
     }
 
@@ -348,12 +348,17 @@ impl Bench {
 
 /// A store of one bucket whose pages change no more: page 1, and page 2 behind it.
 struct Settled<'a> {
+    hashing: Hashing,
     pages: [&'a Page; 2],
     copies: [TagCopy<AtomicU64>; 2],
 }
 
 impl View<PAGE_WORDS> for Settled<'_> {
     type W = AtomicU64;
+
+    fn hash_of(&self, key: E) -> KeyHash {
+        self.hashing.hash(key)
+    }
 
     fn depth(&self) -> u32 {
         0
@@ -387,12 +392,12 @@ fn run(hashing: Hashing, operations: &[Operation]) {
         bench.apply(operation);
         bench.check();
         bench.check_settled();
+        bench.check_halves();
     }
     if let Hashing::Seeded = hashing {
         let words = bench.sealed();
         let page: &BucketPage = zerocopy::transmute_ref!(&words);
         check_sealed(page, SEED).unwrap();
-        bench.check_halves();
         for (shared, word) in bench.page.iter().zip(words) {
             shared.store(word, Ordering::Relaxed);
         }

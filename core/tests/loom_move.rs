@@ -52,8 +52,8 @@ fn pointer(page: u32) -> SpillPointer {
     pointer
 }
 
-/// A key is in the page all the while, behind its home, which another key has; nothing that the writer does may let the reader
-/// miss it. Readers go by tags alone, so a key at home is nothing else to them.
+/// A key is in the page all the while, at home, and another key of that home before it; nothing that the writer does may let the
+/// reader miss it. Readers go by tags alone, so a key away from home is nothing else to them.
 fn moves_under<const WORDS: usize>(
     plant: Plant,
     preemptions: Option<usize>,
@@ -77,7 +77,7 @@ fn moves_under<const WORDS: usize>(
             spawn_writer(move || {
                 let writer = BucketWriter::new(&*page);
                 let at = writer.locate(key, key_hash).unwrap().unwrap();
-                assert_ne!(at.primary() as u64, home);
+                assert_eq!(at.primary() as u64, home);
                 match action {
                     Move::Promote => writer.move_to_set(&at, key, key_hash, pointer(1)).unwrap(),
                     Move::Demote => {
@@ -118,35 +118,35 @@ fn moves<const WORDS: usize>(plant: Plant, preemptions: Option<usize>, home: u64
     moves_under::<WORDS>(plant, preemptions, Reader::Finds, home, action);
 }
 
-/// At most three preemptions, 28,000 executions, 2 s; complete in the slow tier, 540,000.
+/// At most three preemptions, 17,000 executions, 2 s; complete in the slow tier.
 #[test]
 fn inline_values_become_a_set() {
-    moves::<FOUR>(Plant::Sound, complete_or(3), 1, Move::Promote);
+    moves::<FOUR>(Plant::Sound, complete_or(3), 2, Move::Promote);
 }
 
-/// Complete. 46,000 executions, 3 s.
+/// Complete. 8,400 executions, 1 s.
 #[test]
 fn a_set_becomes_inline_values() {
-    moves::<FOUR>(Plant::Sound, None, 1, Move::Demote);
+    moves::<FOUR>(Plant::Sound, None, 2, Move::Demote);
 }
 
-/// At most three preemptions, 110,000 executions, 9 s; five in the slow tier, 1.3 million, 2 minutes. All did not end in 20.
+/// At most three preemptions, 25,000 executions, 2 s; five in the slow tier.
 #[test]
 fn a_set_moves_and_its_position_is_reused() {
-    moves::<FOUR>(Plant::Sound, at_most(3, 5), 1, Move::RelocateAndReuse);
+    moves::<FOUR>(Plant::Sound, at_most(3, 5), 2, Move::RelocateAndReuse);
 }
 
-/// At most three preemptions. 130,000 executions, 9 s.
+/// At most three preemptions. 31,000 executions, 3 s.
 #[test]
 fn a_set_moves_to_another_tag_word() {
-    moves::<NINE>(Plant::Sound, Some(3), 7, Move::RelocateAndReuse);
+    moves::<NINE>(Plant::Sound, Some(3), 8, Move::RelocateAndReuse);
 }
 
 /// At most three preemptions. 19,000 and 8,100 and 68,000 executions, 5 s.
 #[test]
 fn a_scan_meets_a_moving_key_once() {
     for action in [Move::Promote, Move::Demote, Move::RelocateAndReuse] {
-        moves_under::<FOUR>(Plant::Sound, Some(3), Reader::Scans, 1, action);
+        moves_under::<FOUR>(Plant::Sound, Some(3), Reader::Scans, 2, action);
     }
 }
 
@@ -154,7 +154,7 @@ fn a_scan_meets_a_moving_key_once() {
 #[should_panic(expected = "a scan must meet the key once")]
 fn caught_scan_with_kill_before_count() {
     let plant = Plant::Delay { word: SEQUENCE_WORD, by: 1 };
-    moves_under::<FOUR>(plant, Some(3), Reader::Scans, 1, Move::Promote);
+    moves_under::<FOUR>(plant, Some(3), Reader::Scans, 2, Move::Promote);
 }
 
 /// The old place dies before the count of moves says so.
@@ -162,7 +162,7 @@ fn caught_scan_with_kill_before_count() {
 #[should_panic(expected = "false miss")]
 fn caught_kill_before_count() {
     let plant = Plant::Delay { word: SEQUENCE_WORD, by: 1 };
-    moves::<FOUR>(plant, Some(3), 1, Move::RelocateAndReuse);
+    moves::<FOUR>(plant, Some(3), 2, Move::RelocateAndReuse);
 }
 
 /// The count of moves shows before the new place does.
@@ -170,14 +170,14 @@ fn caught_kill_before_count() {
 #[should_panic(expected = "false miss")]
 fn caught_count_without_release() {
     let plant = Plant::RelaxStores { word: SEQUENCE_WORD };
-    moves::<FOUR>(plant, Some(3), 1, Move::RelocateAndReuse);
+    moves::<FOUR>(plant, Some(3), 2, Move::RelocateAndReuse);
 }
 
 #[test]
 #[should_panic(expected = "false miss")]
 fn caught_count_loaded_without_acquire() {
     let plant = Plant::RelaxLoads { word: SEQUENCE_WORD };
-    moves::<FOUR>(plant, Some(3), 1, Move::RelocateAndReuse);
+    moves::<FOUR>(plant, Some(3), 2, Move::RelocateAndReuse);
 }
 
 /// The old place dies before the tags show the new one.
@@ -185,7 +185,7 @@ fn caught_count_loaded_without_acquire() {
 #[should_panic(expected = "false miss")]
 fn caught_kill_before_the_new_tag() {
     let plant = Plant::Delay { word: TAGS_WORD, by: 2 };
-    moves::<FOUR>(plant, Some(3), 1, Move::RelocateAndReuse);
+    moves::<FOUR>(plant, Some(3), 2, Move::RelocateAndReuse);
 }
 
 /// The old tag is seen cleared, but not what came before.
@@ -193,7 +193,7 @@ fn caught_kill_before_the_new_tag() {
 #[should_panic(expected = "false miss")]
 fn caught_tag_cleared_without_release() {
     let plant = Plant::RelaxStores { word: TAGS_WORD + 1 };
-    moves::<NINE>(plant, Some(3), 7, Move::RelocateAndReuse);
+    moves::<NINE>(plant, Some(3), 8, Move::RelocateAndReuse);
 }
 
 /// The old tag is seen cleared, or the old position reused, but not the count that came before.
@@ -201,5 +201,5 @@ fn caught_tag_cleared_without_release() {
 #[should_panic(expected = "false miss")]
 fn caught_count_looked_at_again_without_fence() {
     let plant = Plant::NoFenceBefore { word: SEQUENCE_WORD };
-    moves::<NINE>(plant, Some(3), 7, Move::RelocateAndReuse);
+    moves::<NINE>(plant, Some(3), 8, Move::RelocateAndReuse);
 }

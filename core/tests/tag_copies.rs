@@ -61,6 +61,10 @@ impl Pages {
 impl View<PAGE_WORDS> for Pages {
     type W = AtomicU64;
 
+    fn hash_of(&self, key: E) -> KeyHash {
+        SEED.hash(key)
+    }
+
     fn depth(&self) -> u32 {
         self.depth.get()
     }
@@ -132,15 +136,10 @@ fn a_miss_by_an_older_depth_is_no_answer() {
     let pages = Pages::new([page(0..KEYS, 0), page(KEYS..2 * KEYS, 0), page(0..1, 0)]);
     let keys: Vec<E> = (KEYS..KEYS + 8).map(E::from).collect();
     pages.looks_to_go.set(Some(8));
-    glance_many(
-        &pages,
-        |key| SEED.hash(key),
-        &keys,
-        |at, _, glance| {
-            assert!(!matches!(glance, Glance::Absent), "{at}: in the page that is named now");
-            Ok::<_, ()>(())
-        },
-    )
+    glance_many(&pages, &keys, |at, _, glance| {
+        assert!(!matches!(glance, Glance::Absent), "{at}: in the page that is named now");
+        Ok::<_, ()>(())
+    })
     .unwrap();
     assert_eq!(pages.depth(), 1);
 }
@@ -151,15 +150,10 @@ fn a_slot_that_names_no_page_is_told_with_copies_as_without() {
     pages.directory.set(NO_PAGE);
     assert!(matches!(glance(&pages, E::from(1), hash(1)), Glance::Unclear));
     let keys = [E::from(1); 20];
-    glance_many(
-        &pages,
-        |key| SEED.hash(key),
-        &keys,
-        |_, _, glance| {
-            assert!(matches!(glance, Glance::Unclear));
-            Ok::<_, ()>(())
-        },
-    )
+    glance_many(&pages, &keys, |_, _, glance| {
+        assert!(matches!(glance, Glance::Unclear));
+        Ok::<_, ()>(())
+    })
     .unwrap();
     let fault = search(&pages, E::from(1), hash(1)).unwrap_err();
     assert_eq!(fault, LookupFault::NoBucket { index: 0 });

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use cidstore_core::E;
-use cidstore_core::protocol::lookup;
 
 use crate::error::{Error, Result};
 use crate::io::{Disk, OsDisk};
@@ -104,7 +103,7 @@ impl Store {
     }
 
     /// Runs `read` under a pin.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn reading<T>(
         &self,
         read: impl FnOnce(Reader<'_, LiveView<'_>>) -> Result<T>,
@@ -115,18 +114,13 @@ impl Store {
         read(Reader { shared, view: shared.view() })
     }
 
-    /// As [`reading`](Self::reading), for one key: its memory is on the way while the pin is made.
-    #[inline]
+    /// As [`reading`](Self::reading), and counts the read.
+    #[inline(always)]
     fn reading_key<T>(
         &self,
-        key: E,
         read: impl FnOnce(Reader<'_, LiveView<'_>>) -> Result<T>,
     ) -> Result<T> {
-        let shared = &*self.engine().shared;
-        // Before the pin the slot may tell of a page that is used for something else by now. Nothing is concluded
-        // from it: a prefetch reads nothing, and the look at the slot that counts comes under the pin.
-        lookup::prefetch(&shared.view(), shared.seed.hash(key));
-        shared.note_read();
+        self.engine().shared.note_read();
         self.reading(read)
     }
 
@@ -232,7 +226,7 @@ impl Store {
     #[inline]
     pub fn get(&self, key: impl Into<E>) -> Result<Values> {
         let key = key.into();
-        self.reading_key(key, |reader| reader.get(key))
+        self.reading_key(|reader| reader.get(key))
     }
 
     /// The values of each key, in the order of the keys. Faster than one by one: memory is fetched ahead.
@@ -266,7 +260,7 @@ impl Store {
     /// See [`Store`].
     pub fn contains_key(&self, key: impl Into<E>) -> Result<bool> {
         let key = key.into();
-        self.reading_key(key, |reader| reader.contains_key(key))
+        self.reading_key(|reader| reader.contains_key(key))
     }
 
     /// True if the key has this value. O(log n) for large sets.
@@ -276,7 +270,7 @@ impl Store {
     /// See [`Store`].
     pub fn contains(&self, key: impl Into<E>, value: impl Into<E>) -> Result<bool> {
         let (key, value) = (key.into(), value.into());
-        self.reading_key(key, |reader| reader.contains(key, value))
+        self.reading_key(|reader| reader.contains(key, value))
     }
 
     /// How many values the key has; 0 if it is not there. O(1).
@@ -286,7 +280,7 @@ impl Store {
     /// See [`Store`].
     pub fn value_count(&self, key: impl Into<E>) -> Result<u64> {
         let key = key.into();
-        self.reading_key(key, |reader| reader.value_count(key))
+        self.reading_key(|reader| reader.value_count(key))
     }
 
     /// How many keys there are.

@@ -6,7 +6,7 @@ use cidstore_core::layout::PAGE_WORDS;
 use cidstore_core::layout::bucket::OVERFLOW_WORD;
 use cidstore_core::layout::entry::SetReference;
 use cidstore_core::protocol::batch;
-use cidstore_core::protocol::lookup::{self, Answer, Glance, LookupFault, View};
+use cidstore_core::protocol::lookup::{self, Answer, FoundSet, Glance, LookupFault, View};
 use cidstore_core::protocol::word::Word;
 
 use crate::error::Result;
@@ -75,6 +75,7 @@ impl<V: View<PAGE_WORDS> + SetView> Reader<'_, V> {
         }
         match lookup::glance(&self.view, key, hash) {
             Glance::OneValue(value) => Ok(Values::one(value)),
+            Glance::Set(set) => self.read_set(set),
             Glance::Absent => Ok(Values::default()),
             Glance::Unclear => self.get_by_search(key, hash),
         }
@@ -93,8 +94,9 @@ impl<V: View<PAGE_WORDS> + SetView> Reader<'_, V> {
     }
 
     #[inline(never)]
-    fn read_set(&self, set: SetReference) -> Result<Values> {
-        let values = valueset::collect(&self.view, set.encode());
+    fn read_set(&self, set: FoundSet) -> Result<Values> {
+        valueset::ask_for(&self.view, set);
+        let values = valueset::collect(&self.view, set.reference.encode());
         Ok(Values::many(values.map_err(|fault| self.set_fault(fault))?))
     }
 
@@ -106,20 +108,15 @@ impl<V: View<PAGE_WORDS> + SetView> Reader<'_, V> {
             }
             return Ok(());
         }
-        let seed = self.seed();
-        batch::glance_many(
-            &self.view,
-            |key| seed.hash(key),
-            keys,
-            |at, hash, found| {
-                match found {
-                    Glance::OneValue(value) => each(at, Values::one(value)),
-                    Glance::Absent => each(at, Values::default()),
-                    Glance::Unclear => each(at, self.get_by_search(keys[at], hash)?),
-                }
-                Ok(())
-            },
-        )
+        batch::glance_many(&self.view, keys, |at, hash, found| {
+            match found {
+                Glance::OneValue(value) => each(at, Values::one(value)),
+                Glance::Set(set) => each(at, self.read_set(set)?),
+                Glance::Absent => each(at, Values::default()),
+                Glance::Unclear => each(at, self.get_by_search(keys[at], hash)?),
+            }
+            Ok(())
+        })
     }
 
     /// True if the key has values.
@@ -132,8 +129,11 @@ impl<V: View<PAGE_WORDS> + SetView> Reader<'_, V> {
         match self.lookup(key, self.seed().hash(key))? {
             Answer::Inline(values) => Ok(values.as_slice().contains(&value)),
             Answer::Absent => Ok(false),
-            Answer::Set(set) => valueset::contains(&self.view, set.encode(), value)
-                .map_err(|fault| self.set_fault(fault)),
+            Answer::Set(set) => {
+                valueset::ask_for(&self.view, set);
+                valueset::contains(&self.view, set.reference.encode(), value)
+                    .map_err(|fault| self.set_fault(fault))
+            }
         }
     }
 
@@ -142,9 +142,8 @@ impl<V: View<PAGE_WORDS> + SetView> Reader<'_, V> {
         match self.lookup(key, self.seed().hash(key))? {
             Answer::Inline(values) => Ok(values.len() as u64),
             Answer::Absent => Ok(0),
-            Answer::Set(set) => {
-                valueset::count(&self.view, set.encode()).map_err(|fault| self.set_fault(fault))
-            }
+            Answer::Set(set) => valueset::count(&self.view, set.reference.encode())
+                .map_err(|fault| self.set_fault(fault)),
         }
     }
 
@@ -160,7 +159,7 @@ impl<V: View<PAGE_WORDS> + SetView> Reader<'_, V> {
     /// The value set of a key whose values are not inline.
     pub(crate) fn set_of(&self, key: E) -> Result<Option<SetReference>> {
         match self.lookup(key, self.seed().hash(key))? {
-            Answer::Set(set) => Ok(Some(set)),
+            Answer::Set(set) => Ok(Some(set.reference)),
             Answer::Inline(_) | Answer::Absent => Ok(None),
         }
     }
@@ -170,7 +169,7 @@ impl<V: View<PAGE_WORDS> + SetView> Reader<'_, V> {
         Ok(match self.lookup(key, self.seed().hash(key))? {
             Answer::Inline(values) => Walk::Inline(valueset::Chunk::of(values.as_slice())),
             Answer::Absent => Walk::Inline(valueset::Chunk::new()),
-            Answer::Set(set) => Walk::Set(valueset::LeafCursor::new(set.encode())),
+            Answer::Set(set) => Walk::Set(valueset::LeafCursor::new(set.reference.encode())),
         })
     }
 

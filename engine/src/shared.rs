@@ -4,8 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use cidstore_core::E;
 use cidstore_core::crc::page_checksum;
-use cidstore_core::hash::HashSeed;
+use cidstore_core::hash::{HashSeed, KeyHash};
 use cidstore_core::layout::bucket;
 use cidstore_core::layout::table::{Space, TableKind};
 use cidstore_core::layout::{PAGE_BYTES, PAGE_WORDS};
@@ -296,6 +297,11 @@ pub(crate) struct LiveView<'a> {
 impl View<PAGE_WORDS> for LiveView<'_> {
     type W = PageWord;
 
+    #[inline(always)]
+    fn hash_of(&self, key: E) -> KeyHash {
+        self.shared.seed.hash(key)
+    }
+
     #[inline]
     fn depth(&self) -> u32 {
         self.shared.tables.depth()
@@ -342,6 +348,10 @@ pub(crate) struct FrozenView<'a> {
 
 impl View<PAGE_WORDS> for FrozenView<'_> {
     type W = PageWord;
+
+    fn hash_of(&self, key: E) -> KeyHash {
+        self.shared.seed.hash(key)
+    }
 
     fn depth(&self) -> u32 {
         self.frozen.depth

@@ -27,7 +27,7 @@ struct Passed {
     is_last: bool,
 }
 
-/// Calls `each` for all keys in their order, with the index of the key, its hash by `hash_of`, and what a [`glance`] at it says.
+/// Calls `each` for all keys in their order, with the index of the key, its hash, and what a [`glance`] at it says.
 ///
 /// The caller's pin spans the call: each answer was right at one instant of it. These instants need not follow each other as
 /// the keys do, since the page of a key is told some keys before it is looked at.
@@ -38,7 +38,6 @@ struct Passed {
 #[inline]
 pub fn glance_many<const WORDS: usize, V: View<WORDS>, Error>(
     view: &V,
-    hash_of: impl Fn(E) -> KeyHash,
     keys: &[E],
     mut each: impl FnMut(usize, KeyHash, Glance) -> Result<(), Error>,
 ) -> Result<(), Error> {
@@ -55,7 +54,7 @@ pub fn glance_many<const WORDS: usize, V: View<WORDS>, Error>(
         };
         if let Some((stretch, keys)) = at(0) {
             for (passed, &key) in ways[stretch % STATIONS].iter_mut().zip(keys) {
-                passed.hash = hash_of(key);
+                passed.hash = view.hash_of(key);
                 view.prefetch_slot(passed.hash.directory_index(depth));
             }
         }
@@ -71,7 +70,9 @@ pub fn glance_many<const WORDS: usize, V: View<WORDS>, Error>(
         if let Some((stretch, keys)) = at(2) {
             for (passed, _) in ways[stretch % STATIONS].iter_mut().zip(keys) {
                 let page = view.bucket(passed.page);
-                let settled = view.tag_copy(passed.page).map(|copy| copy.tagged(page, passed.hash));
+                let settled = view
+                    .tag_copy(passed.page)
+                    .map(|copy| copy.tagged(page, passed.hash, |key| view.hash_of(key)));
                 passed.is_last = settled.is_some_and(|tagged| tagged.is_last);
                 passed.positions = bucket_read::prefetch_tagged(page, settled, passed.hash);
             }

@@ -6,7 +6,7 @@
 //! readers' half of them and `bucket_write` the writer's.
 //!
 //! Most lookups end with a glance (`glance`): no position has the key's tag, or the first that has it holds the key with its one
-//! value. It is short, so that the processor is done with it before the memory of the next lookup is there, and its
+//! value, or with a set. It is short, so that the processor is done with it before the memory of the next lookup is there, and its
 //! branches go the same way nearly always. Everything else is sorted out by a search (`search`).
 //!
 //! A key is there for readers if its tag is and its entry's meta says so. Of a new entry the tag comes last and of a removed
@@ -34,6 +34,8 @@ pub enum Found {
     Spilled {
         /// The encoded [`SetReference`](crate::layout::entry::SetReference).
         reference: u64,
+        /// About how many values there are, or 0: see [`FoundSet`](super::lookup::FoundSet).
+        likely_count: u32,
         /// Position of the entry.
         index: u8,
     },
@@ -75,8 +77,8 @@ pub(super) fn prefetch_tagged<W: Word, const WORDS: usize>(
     settled: Option<Tagged>,
     hash: KeyHash,
 ) -> Positions {
-    let positions = match settled {
-        Some(tagged) => from_home::<WORDS>(tagged.mask, hash),
+    let positions = match &settled {
+        Some(tagged) => tagged.positions,
         None => likely(page, hash),
     };
     match positions.clone().next() {
@@ -100,6 +102,9 @@ pub fn find<W: Word, const WORDS: usize>(
 ) -> Result<Found, Fault> {
     match glance(page, key, hash) {
         Glance::OneValue(value) => Ok(Found::Inline(InlineValues::one(value))),
+        Glance::Set { reference, likely_count, index } => {
+            Ok(Found::Spilled { reference, likely_count, index })
+        }
         Glance::Miss => Ok(Found::Miss { overflow: 0 }),
         Glance::Unclear => search(page, None, key, hash),
     }
@@ -110,6 +115,8 @@ pub fn find<W: Word, const WORDS: usize>(
 pub(super) enum Glance {
     /// It has this one value.
     OneValue(E),
+    /// Its values lie in a set of their own, as [`Found::Spilled`] says.
+    Set { reference: u64, likely_count: u32, index: u8 },
     /// It is not in the page, and no other page comes after it.
     Miss,
     /// Nothing. That is for [`search`] to sort out.
@@ -142,9 +149,8 @@ pub(super) fn glance_settled<W: Word, const WORDS: usize>(
     page: &[W; WORDS],
     tagged: Tagged,
     key: E,
-    hash: KeyHash,
 ) -> Glance {
-    match glance_at(page, key, from_home::<WORDS>(tagged.mask, hash)) {
+    match glance_at(page, key, tagged.positions) {
         Some(found) => found,
         None if tagged.is_last => Glance::Miss,
         None => Glance::Unclear,
@@ -154,13 +160,7 @@ pub(super) fn glance_settled<W: Word, const WORDS: usize>(
 /// The positions with the key's tag, the likeliest first.
 #[inline(always)]
 fn likely<W: Word, const WORDS: usize>(page: &[W; WORDS], hash: KeyHash) -> Positions {
-    from_home::<WORDS>(tagged(page, hash.tag()), hash)
-}
-
-/// These positions, the likeliest first.
-#[inline(always)]
-pub(super) fn from_home<const WORDS: usize>(mask: u64, hash: KeyHash) -> Positions {
-    Positions::from_home(mask, hash.home(entries_in(WORDS)))
+    Positions::from_home(tagged(page, hash.tag()), hash.home(entries_in(WORDS)))
 }
 
 /// Looks at these positions only. Never [`Glance::Miss`]; `None` if no entry there is the key's.
@@ -179,8 +179,16 @@ pub(super) fn glance_at<W: Word, const WORDS: usize>(
         }
         let [high, low] =
             [SLOTS_WORD, SLOTS_WORD + 1].map(|word| line[word].load(Ordering::Relaxed));
-        let is_sure = meta.is_one_value() && validate(line, meta).is_ok();
-        return Some(if is_sure { Glance::OneValue(E::new(high, low)) } else { Glance::Unclear });
+        let glance = if meta.is_one_value() {
+            Glance::OneValue(E::new(high, low))
+        } else if meta.is_set() {
+            // The count is the writer's own, who may just be changing it.
+            let likely_count = (low >> u32::BITS) as u32;
+            Glance::Set { reference: high, likely_count, index: position as u8 }
+        } else {
+            Glance::Unclear
+        };
+        return Some(if validate(line, meta).is_ok() { glance } else { Glance::Unclear });
     }
     None
 }
@@ -228,18 +236,23 @@ fn attempt<W: Word, const WORDS: usize>(
     key: E,
     hash: KeyHash,
 ) -> Result<Found, Obstacle> {
-    let tags = || settled.map_or_else(|| tagged(page, hash.tag()), |tagged| tagged.mask);
     // Acquire: whatever was moved before this count is in the tags that are loaded below.
     let count = |order| match settled {
         None => header_line(page)[SEQUENCE_WORD].load(order),
         Some(_) => 0,
     };
     let sequence = count(Ordering::Acquire);
-    for position in from_home::<WORDS>(tags(), hash) {
+    let positions = settled.map_or_else(|| likely(page, hash), |tagged| tagged.positions);
+    for position in positions {
         if let Some(entry) = look(entry_line(page, position), position, key)? {
             return if entry.state.has_second() {
-                // Loaded anew: the second was published after what the tags above are known to show.
-                join_second(page, tags(), key, position, &entry)
+                // Loaded anew: the second was published after what the tags above are known to show. It is put behind the
+                // first, if there is room.
+                let candidates = settled.map_or_else(
+                    || Positions::from_home(tagged(page, hash.tag()), position + 1),
+                    |tagged| tagged.positions,
+                );
+                join_second(page, candidates, key, position, &entry)
             } else {
                 Ok(entry.found(position))
             };
@@ -267,14 +280,13 @@ fn attempt<W: Word, const WORDS: usize>(
 #[inline]
 fn join_second<W: Word, const WORDS: usize>(
     page: &[W; WORDS],
-    tagged: u64,
+    candidates: Positions,
     key: E,
     position: usize,
     first: &Primary,
 ) -> Result<Found, Obstacle> {
     let mut joined = None;
-    // The second is put behind the first, if there is room.
-    for candidate in Positions::from_home(tagged, position + 1) {
+    for candidate in candidates {
         if let Some(values) = look_second(entry_line(page, candidate), candidate, key)? {
             joined = Some(first.values().joined(values));
             break;
@@ -305,7 +317,8 @@ impl Primary {
     #[inline(always)]
     fn found(&self, position: usize) -> Found {
         if self.state.is_spilled() {
-            Found::Spilled { reference: self.slots[0].high, index: position as u8 }
+            let reference = self.slots[0].high;
+            Found::Spilled { reference, likely_count: 0, index: position as u8 }
         } else {
             Found::Inline(self.values())
         }

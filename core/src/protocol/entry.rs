@@ -91,6 +91,14 @@ impl Positions {
         Self { turned: mask, from: 0 }
     }
 
+    /// The set bits from `before` positions ahead of `home` on, without the last `left_out` of the ring of 64 bits.
+    #[inline(always)]
+    pub(crate) const fn near_home(mask: u64, home: usize, before: u8, left_out: u8) -> Self {
+        let from = home + u64::BITS as usize - before as usize;
+        let turned = mask.rotate_right(from as u32) & u64::MAX.wrapping_shr(left_out as u32);
+        Self { turned, from }
+    }
+
     /// All set bits, beginning with those at `home` and behind it. Entries are put where this finds the first free
     /// position, so a search that begins there meets its key before most others with the same tag.
     #[inline(always)]
@@ -135,6 +143,14 @@ impl Meta {
     pub(crate) const fn is_one_value(self) -> bool {
         const ONE_VALUE: Meta = Meta::new(State { mask: 1, flags: EntryFlags::LIVE }, 0);
         self.0 as u16 == ONE_VALUE.0 as u16
+    }
+
+    /// True of the meta word of a key whose values lie in a set of their own. No bit of what it says is flipped.
+    #[inline(always)]
+    pub(crate) const fn is_set(self) -> bool {
+        const SET: Meta =
+            Meta::new(State { mask: 0, flags: EntryFlags::LIVE | EntryFlags::SPILLED }, 0);
+        self.0 as u16 == SET.0 as u16
     }
 
     /// How often this position has been published.
@@ -200,15 +216,15 @@ impl State {
         self.flags & (EntryFlags::LIVE | EntryFlags::IS_SECOND) == EntryFlags::LIVE
     }
 
-    /// Which of the entry's own two slots hold a value: bits 0 and 1.
-    #[inline(always)]
-    pub(crate) const fn slots(self) -> u8 {
-        if self.is_second() { self.mask >> 2 } else { self.mask & 3 }
-    }
-}
     /// The first slot holds a value, and the second may.
     #[inline(always)]
     pub(crate) const fn is_filled_in_order(self) -> bool {
         self.slots() & 1 != 0
     }
 
+    /// Which of the entry's own two slots hold a value: bits 0 and 1.
+    #[inline(always)]
+    pub(crate) const fn slots(self) -> u8 {
+        if self.is_second() { self.mask >> 2 } else { self.mask & 3 }
+    }
+}

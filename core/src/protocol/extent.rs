@@ -13,8 +13,8 @@ use crate::entity::E;
 use crate::layout::PageKind;
 use crate::layout::value::{
     EXTENT_CAPACITIES, EXTENT_HEADER_WORDS, EXTENT_META_WORD, EXTENT_OWNER_WORD,
-    EXTENT_TOMBSTONES_WORD, GENERATION_WORD, KIND_WORD, VALUE_HEADER_WORDS, extent_words,
-    extents_per_page,
+    EXTENT_TOMBSTONES_WORD, GENERATION_WORD, KIND_WORD, VALUE_HEADER_WORDS, class_for,
+    extent_words, extents_per_page,
 };
 use crate::probe;
 
@@ -80,6 +80,18 @@ impl<'a, W: Word> Extents<'a, W> {
             return Err(ValueFault::Class(class));
         }
         Ok(Self { words, class })
+    }
+
+    /// Asks for extent `index` of a page, and for the page's head, at once: as if the page were of the class in which a set of
+    /// `count` values most likely lies. If it is not, or the page none of extents, other lines have come in vain.
+    #[inline]
+    pub fn prefetch_likely(words: &'a [W], index: u8, count: usize) {
+        if let Some(class) = class_for(count)
+            && let Ok(extent) = (Self { words, class: class as u8 }).extent(index)
+        {
+            words.first().into_iter().for_each(probe::prefetch);
+            extent.prefetch(count);
+        }
     }
 
     /// The size class.
@@ -168,7 +180,7 @@ impl<'a, W: Word> Extent<'a, W> {
         self.run
     }
 
-    /// Brings near its head and its first `count` positions, for who will change it a little later.
+    /// Brings near its head and its first `count` positions.
     #[inline]
     pub fn prefetch(&self, count: usize) {
         probe::prefetch(self.owner);

@@ -23,12 +23,14 @@ use crate::entity::E;
 use crate::hash::KeyHash;
 use crate::layout::NO_PAGE;
 use crate::layout::entry::SetReference;
-use crate::probe;
 
 /// The tables and pages as a reader sees them: of the live store, or of a snapshot.
 pub trait View<const WORDS: usize> {
     /// The words of this view's pages.
     type W: Word;
+
+    /// The hash of a key.
+    fn hash_of(&self, key: E) -> KeyHash;
 
     /// The depth of the directory. An Acquire load: the slots of that depth were set before.
     fn depth(&self) -> u32;
@@ -52,13 +54,29 @@ pub trait View<const WORDS: usize> {
     }
 }
 
+/// A set that a key's entry refers to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FoundSet {
+    /// Where it is.
+    pub reference: SetReference,
+    /// About how many values it has, or 0: what the writer has noted beside the reference, modulo 2^32. For telling how much
+    /// memory to ask for, and nothing else.
+    pub likely_count: u32,
+}
+
+impl FoundSet {
+    fn decode(reference: u64, likely_count: u32) -> Option<Self> {
+        Some(Self { reference: SetReference::decode(reference)?, likely_count })
+    }
+}
+
 /// What the store holds for a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// These values.
     Inline(InlineValues),
     /// The values of this set.
-    Set(SetReference),
+    Set(FoundSet),
     /// Nothing: the store has no such key.
     Absent,
 }
@@ -116,25 +134,6 @@ impl fmt::Display for LookupFault {
 
 impl core::error::Error for LookupFault {}
 
-/// Asks for the lines that a [`lookup`] of this key will read first.
-///
-/// The directory slot is loaded here.
-#[inline]
-pub fn prefetch<const WORDS: usize, V: View<WORDS>>(view: &V, hash: KeyHash) {
-    let page = view.directory_slot(hash.directory_index(view.depth()));
-    if page == NO_PAGE {
-        return;
-    }
-    let words = view.bucket(page);
-    match view.tag_copy(page) {
-        Some(copy) => {
-            probe::prefetch(copy.line());
-            bucket_read::prefetch_home(words, hash);
-        }
-        None => bucket_read::prefetch(words, hash),
-    }
-}
-
 /// Looks for `key`, whose hash is `hash`.
 ///
 /// The answer was right at one instant between call and return. The caller's pin keeps what a
@@ -151,6 +150,7 @@ pub fn lookup<const WORDS: usize, V: View<WORDS>>(
 ) -> Result<Answer, LookupFault> {
     match glance(view, key, hash) {
         Glance::OneValue(value) => Ok(Answer::Inline(InlineValues::one(value))),
+        Glance::Set(set) => Ok(Answer::Set(set)),
         Glance::Absent => Ok(Answer::Absent),
         Glance::Unclear => search(view, key, hash),
     }
@@ -161,6 +161,8 @@ pub fn lookup<const WORDS: usize, V: View<WORDS>>(
 pub enum Glance {
     /// It has this one value.
     OneValue(E),
+    /// It has the values of this set.
+    Set(FoundSet),
     /// It is not there.
     Absent,
     /// Nothing: [`search`] will tell.
@@ -181,7 +183,8 @@ pub fn glance<const WORDS: usize, V: View<WORDS>>(view: &V, key: E, hash: KeyHas
     let found = match view.tag_copy(page) {
         Some(copy) => {
             bucket_read::prefetch_home(words, hash);
-            bucket_read::glance_settled(words, copy.tagged(words, hash), key, hash)
+            let tagged = copy.tagged(words, hash, |key| view.hash_of(key));
+            bucket_read::glance_settled(words, tagged, key)
         }
         None => {
             bucket_read::prefetch(words, hash);
@@ -190,6 +193,9 @@ pub fn glance<const WORDS: usize, V: View<WORDS>>(view: &V, key: E, hash: KeyHas
     };
     match found {
         bucket_read::Glance::OneValue(value) => Glance::OneValue(value),
+        bucket_read::Glance::Set { reference, likely_count, .. } => {
+            FoundSet::decode(reference, likely_count).map_or(Glance::Unclear, Glance::Set)
+        }
         // As in `search`: an older depth may have led to the wrong page.
         bucket_read::Glance::Miss if view.depth() == depth => Glance::Absent,
         _ => Glance::Unclear,
@@ -243,13 +249,15 @@ fn look<const WORDS: usize, V: View<WORDS>>(
     hash: KeyHash,
 ) -> Result<Outcome, LookupFault> {
     let words = view.bucket(page);
-    let settled = view.tag_copy(page).map(|copy| copy.tagged(words, hash));
+    let settled = view.tag_copy(page).map(|copy| copy.tagged(words, hash, |key| view.hash_of(key)));
     match bucket_read::search(words, settled, key, hash) {
         Ok(Found::Inline(values)) => Ok(Outcome::Answer(Answer::Inline(values))),
-        Ok(Found::Spilled { reference, index }) => match SetReference::decode(reference) {
-            Some(set) => Ok(Outcome::Answer(Answer::Set(set))),
-            None => Err(LookupFault::Reference { page, index }),
-        },
+        Ok(Found::Spilled { reference, likely_count, index }) => {
+            match FoundSet::decode(reference, likely_count) {
+                Some(set) => Ok(Outcome::Answer(Answer::Set(set))),
+                None => Err(LookupFault::Reference { page, index }),
+            }
+        }
         Ok(Found::Miss { overflow }) => Ok(Outcome::Miss { overflow }),
         Err(fault) => Err(LookupFault::Entry { page, fault }),
     }

@@ -11,16 +11,18 @@ use super::Pins;
 use super::seat::Seat;
 use crate::sync::{OnceLock, Ordering};
 
-/// Rows of seats, each twice as long as the one before: more than there can be threads.
+/// Rows of seats behind the first, each twice as long as all before: more than there can be threads.
 const ROWS: usize = 28;
 /// Seats of the first row.
-const FIRST_ROW: usize = 8;
+const FIRST_ROW: usize = 16;
 
-/// Seats in rows that are made when they are needed and stay where they are.
+/// Seats in rows that stay where they are. Those behind the first are made when they are needed.
 #[derive(Debug)]
 pub(crate) struct Seats {
     /// Tells the store from all others that this process ever opens.
     id: u64,
+    /// For the threads of most programs: found with one comparison.
+    first: [Seat; FIRST_ROW],
     rows: [OnceLock<Box<[Seat]>>; ROWS],
 }
 
@@ -29,35 +31,37 @@ impl Seats {
         // 0 is no store's.
         static NEXT_ID: AtomicU64 = AtomicU64::new(1);
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
-        Self { id, rows: [const { OnceLock::new() }; ROWS] }
+        Self { id, first: Default::default(), rows: [const { OnceLock::new() }; ROWS] }
     }
 
     /// All seats that anybody ever had. Who is missed sat down after the look began.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Seat> {
-        self.rows.iter().map_while(OnceLock::get).flatten()
+        self.first.iter().chain(self.rows.iter().map_while(OnceLock::get).flatten())
     }
 
     #[inline(always)]
     fn at(&self, index: u32) -> Option<&Seat> {
-        let place = index as usize + FIRST_ROW;
-        let row = (place / FIRST_ROW).ilog2() as usize;
-        self.rows.get(row)?.get()?.get(place - (FIRST_ROW << row))
+        self.first.get(index as usize).or_else(|| self.behind_first(index))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn behind_first(&self, index: u32) -> Option<&Seat> {
+        // All rows up to one have as many seats as that one has.
+        let row = (index as usize / FIRST_ROW).checked_ilog2()? as usize;
+        self.rows.get(row)?.get()?.get(index as usize - (FIRST_ROW << row))
     }
 
     /// Takes a seat that nobody has.
     pub(super) fn take(&self) -> (u32, &Seat) {
-        let mut index = 0;
-        for (row, seats) in self.rows.iter().enumerate() {
-            let seats =
-                seats.get_or_init(|| (0..FIRST_ROW << row).map(|_| Seat::default()).collect());
-            for seat in seats {
-                if seat.try_take() {
-                    return (index, seat);
-                }
-                index += 1;
-            }
+        let make = |row: usize| (0..FIRST_ROW << row).map(|_| Seat::default()).collect();
+        let rows = self.rows.iter().enumerate();
+        let behind = rows.flat_map(|(row, seats)| seats.get_or_init(|| make(row)));
+        let mut all = (0..).zip(self.first.iter().chain(behind));
+        match all.find(|(_, seat)| seat.try_take()) {
+            Some(taken) => taken,
+            None => unreachable!("more threads than addresses"),
         }
-        unreachable!("more threads than addresses")
     }
 }
 

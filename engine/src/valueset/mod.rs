@@ -40,7 +40,8 @@ use crate::sync::Page;
 pub(crate) use allocator::ExtentAllocator;
 pub(crate) use pages::{FreshPage, ValuePages};
 pub(crate) use read::{
-    Chunk, LeafCursor, SetView, collect, contains, count, extent_owners, read_all, tombstones,
+    Chunk, LeafCursor, SetView, ask_for, collect, contains, count, extent_owners, read_all,
+    tombstones,
 };
 pub(crate) use verify::verify;
 

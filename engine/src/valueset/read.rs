@@ -14,6 +14,7 @@ use cidstore_core::probe;
 use cidstore_core::protocol::extent::{Extent, Extents};
 use cidstore_core::protocol::inner::Inner;
 use cidstore_core::protocol::leaf::Leaf;
+use cidstore_core::protocol::lookup::FoundSet;
 use cidstore_core::protocol::run::{Run, RunState};
 use cidstore_core::protocol::value_fault::ValueFault;
 
@@ -36,9 +37,18 @@ fn page<V: SetView>(view: &V, logical: u32) -> Result<&Page, SetFault> {
 
 fn extent<V: SetView>(view: &V, logical: u32, index: u8) -> Result<Extent<'_, PageWord>, SetFault> {
     let extents = Extents::open(page(view, logical)?).map_err(at(logical))?;
-    let extent = extents.extent(index).map_err(at(logical))?;
-    extent.run().prefetch();
-    Ok(extent)
+    extents.extent(index).map_err(at(logical))
+}
+
+/// Asks for all memory of a small set, for who will read most of it next.
+#[inline]
+pub(crate) fn ask_for<V: SetView>(view: &V, set: FoundSet) {
+    let FoundSet { reference: SetReference { page, extent }, likely_count } = set;
+    if let Some(index) = extent
+        && let Some(page) = view.value_page(page)
+    {
+        Extents::prefetch_likely(page, index, likely_count as usize);
+    }
 }
 
 fn inner<V: SetView>(view: &V, logical: u32) -> Result<Inner<'_, PageWord>, SetFault> {
@@ -154,6 +164,7 @@ pub(crate) fn read_all<V: SetView>(
 ) -> Result<(), SetFault> {
     if let Place::Small { page, extent: index } = Place::of(reference)? {
         let run = extent(view, page, index)?.run();
+        run.prefetch();
         read_small(run, &run.state().map_err(at(page))?, each);
         return Ok(());
     }
