@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use cidstore_core::E;
 use cidstore_core::hash::KeyHash;
-use cidstore_core::layout::entry::{INLINE_VALUES_MAX, SetReference, SpillPointer};
+use cidstore_core::layout::entry::{ENTRY_WORDS, INLINE_VALUES_MAX, SetReference, SpillPointer};
 use cidstore_core::probe;
 use cidstore_core::protocol::bucket_write::{Added, BucketWriter, Removed};
 use cidstore_core::protocol::content::Content;
@@ -17,6 +17,7 @@ use super::buckets::Place;
 use super::pages::Pages;
 use crate::error::Result;
 use crate::shared::Shared;
+use crate::space::is_pool;
 use crate::space::limbo::Waiting;
 use crate::valueset::{self, ExtentAllocator, Insert, Remove, Sets, ValuePages};
 
@@ -80,11 +81,17 @@ impl Writer {
         BucketWriter::new(self.pages.bucket(page)).prefetch();
     }
 
-    /// Asks for the entry of an operation. The page's tags are loaded here.
+    /// Asks for the entry of an operation. The page's tags are loaded here. Of a page of the file all is asked for: it will be
+    /// checked and copied.
     pub(crate) fn ask_for_entry(&self, operation: &Operation) {
         let hash = self.shared().seed.hash(operation.key());
         let page = self.pages.bucket_at(self.index_of(hash));
-        BucketWriter::new(self.pages.bucket(page)).prefetch_entry(hash);
+        let words = self.pages.bucket(page);
+        if is_pool(page) {
+            BucketWriter::new(words).prefetch_entry(hash);
+        } else {
+            words.chunks(ENTRY_WORDS).flat_map(<[_]>::first).for_each(probe::prefetch);
+        }
     }
 
     /// Asks for what tells where the set lies that an operation changes, if it changes one. The entry is loaded here.
