@@ -9,8 +9,8 @@
 //! ones are, before home and behind it, and notes it in the copy; lookups regard no other positions. Of other keys' tags those few
 //! seldom equal the key's, while one of all 62 positions does in three of twenty misses.
 //!
-//! The first lookup in a page makes the copy. All who make one of the same page store the same words, so two may do so at
-//! once. The rules are C1 to C4 of `docs/design.md`.
+//! A checkpoint makes the copies of the pages that it writes. Of others, those that were there when the store was opened above all,
+//! the first lookup does. All who make one of the same page store the same words, so two may do so at once. The rules are C1 to C4 of `docs/design.md`.
 
 use core::sync::atomic::Ordering;
 
@@ -103,7 +103,7 @@ pub struct TagCopy<W>([W; LINE_WORDS]);
 /// What a copy says of a key.
 #[derive(Clone, Copy)]
 pub(super) struct Tagged {
-    /// The positions with the key's tag where the key can be, the likeliest first.
+    /// The positions with the key's tag where the key can be, those before home first.
     pub(super) positions: Positions,
     /// No page comes after this one.
     pub(super) is_last: bool,
@@ -120,8 +120,13 @@ impl<W: Word> TagCopy<W> {
         &self.0
     }
 
-    /// Gives the copy up. No lookup may be at it: of the page that it was made of, all readers have gone, and no slot names the
-    /// page that it will be made of. (C3)
+    /// Makes the copy anew, of a page that has the tags, keys and link of the page that it is for. No lookup may be at it: of
+    /// the page that it was made of before, all readers have gone, and no slot names the new one. (C3)
+    pub fn renew<const WORDS: usize>(&self, page: &[W; WORDS], hash_of: impl Fn(E) -> KeyHash) {
+        self.make(page, hash_of);
+    }
+
+    /// Gives the copy up, for the next lookup to make it. As in [`renew`](Self::renew) no lookup may be at it.
     pub fn forget(&self) {
         // Relaxed: the slot that will name the page comes later, with Release.
         self.0[LAST_WORD].store(0, Ordering::Relaxed);

@@ -145,18 +145,21 @@ impl Little {
 
     /// Writes the pages of a cut to free pages of the file.
     fn write_cut(&self, cut: &Cut) -> Written {
-        let regions = &self.writer.pages.shared.regions;
-        let write = |space: Space, region: &Region, page: &CutPage| {
+        let write = |space: Space, page: &CutPage| {
+            let shared = &self.writer.pages.shared;
             let mut words = [0; PAGE_WORDS];
-            region.copy_out(page.page, &mut words);
-            let to = self.free_file_page(space);
-            write_page(space, region, *page, to, &words)
+            region(shared, space).copy_out(page.page, &mut words);
+            let written = write_page(shared, space, *page, self.free_file_page(space), &words);
+            if space == Space::Buckets {
+                copy_tags(shared, *page, written.to);
+            }
+            written
         };
         let buckets = cut.bucket_pages.iter();
         let values = cut.value_pages.iter();
         Written {
-            buckets: buckets.map(|page| write(Space::Buckets, &regions.buckets, page)).collect(),
-            values: values.map(|page| write(Space::Values, &regions.values, page)).collect(),
+            buckets: buckets.map(|page| write(Space::Buckets, page)).collect(),
+            values: values.map(|page| write(Space::Values, page)).collect(),
         }
     }
 
@@ -192,14 +195,25 @@ impl Little {
     }
 }
 
+/// Makes the copy of the tags of a page that is written to the file, as a checkpoint does.
+fn copy_tags(shared: &Shared, page: CutPage, to: u32) {
+    shared.copy_tags(to, shared.regions.buckets.page(page.page));
+}
+
+/// The pages of a space.
+fn region(shared: &Shared, space: Space) -> &Region {
+    if space == Space::Values { &shared.regions.values } else { &shared.regions.buckets }
+}
+
 /// Writes the copy of a page of the pool to the file, as a checkpoint does.
 fn write_page(
+    shared: &Shared,
     space: Space,
-    region: &Region,
     page: CutPage,
     to: u32,
     words: &[u64; PAGE_WORDS],
 ) -> WrittenPage {
+    let region = region(shared, space);
     region.write_file_page(to, words);
     let checksum = page_checksum(space, to, zerocopy::transmute_ref!(words));
     WrittenPage { from: page.page, to, owner: page.owner, checksum }

@@ -2,15 +2,16 @@
 
 use std::io;
 
+use cidstore_core::hash::HashSeed;
 use cidstore_core::layout::NO_PAGE;
 use cidstore_core::protocol::tag_copy::TagCopy;
 
 use crate::space::POOL_BASE;
 #[cfg(not(loom))]
 use crate::space::reserved::Reserved;
-use crate::sync::PageWord;
 #[cfg(loom)]
 use crate::sync::checked::Reserved;
+use crate::sync::{Page, PageWord};
 
 /// A copy for each page of the file, 64 bytes each. The pool's pages change, so they have none.
 #[derive(Debug)]
@@ -33,6 +34,13 @@ impl TagCopies {
     #[inline(always)]
     pub(crate) fn of(&self, page: u32) -> Option<&TagCopy<PageWord>> {
         (page != NO_PAGE && page < POOL_BASE).then(|| self.copies.at(page as usize))
+    }
+
+    /// Makes the copy of a page that is about to be named, of one with the same content.
+    pub(crate) fn renew(&self, page: u32, like: &Page, seed: HashSeed) {
+        if let Some(copy) = self.of(page) {
+            copy.renew(like, |key| seed.hash(key));
+        }
     }
 
     /// Gives up the copy of a page that is about to be named.

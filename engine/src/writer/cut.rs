@@ -142,7 +142,7 @@ impl Writer {
 impl Pages {
     /// Lets the tables name the file's copy of a page that a checkpoint wrote.
     pub(crate) fn swing_written_bucket(&mut self, written: &WrittenPage) {
-        self.shared.note_written(Space::Buckets, written.to, written.checksum);
+        self.shared.note_checksum(Space::Buckets, written.to, written.checksum);
         let named = if written.owner == 0 {
             self.swing_bucket(written.from, written.to)
         } else {
@@ -165,7 +165,7 @@ impl Pages {
     /// As [`swing_written_bucket`](Self::swing_written_bucket), for a value page.
     pub(crate) fn swing_written_value(&mut self, written: &WrittenPage) {
         let WrittenPage { from, to, owner, checksum } = *written;
-        self.shared.note_written(Space::Values, to, checksum);
+        self.shared.note_checksum(Space::Values, to, checksum);
         let live = &self.shared.tables;
         let named = self.tables.swing(live, TableKind::Values, owner, from, to);
         let named = named && self.value_pool.is_live(from);
