@@ -197,7 +197,7 @@ fn publish(
     let mut first = 0;
     for placed in placed {
         pages.depth_counts[placed.local_depth as usize] += 1;
-        pages.shared.note_written(Space::Buckets, placed.slot.page, placed.slot.checksum);
+        pages.shared.note_checksum(Space::Buckets, placed.slot.page, placed.slot.checksum);
         for index in slots_of(placed.prefix, placed.local_depth, depth) {
             checkpointer.shadows[TableKind::Directory as usize].set(index, placed.slot);
             if index == 0 {

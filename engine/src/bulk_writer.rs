@@ -14,7 +14,7 @@ use zerocopy::IntoBytes;
 
 use crate::checkpoint::Checkpointer;
 use crate::error::{Error, Result};
-use crate::io::DiskFile;
+use crate::shared::Shared;
 use crate::space::HUGE_PAGES;
 use crate::store::engine::Engine;
 
@@ -63,8 +63,7 @@ impl<'scope> PageWriter<'scope> {
             // The other end is held right here.
             let _ = give_back.send(Vec::with_capacity(RUN_PAGES));
         }
-        let file = &*engine.shared.file;
-        let writer = scope.spawn(move || write_runs(file, &runs, &give_back));
+        let writer = scope.spawn(move || write_runs(&engine.shared, &runs, &give_back));
         Self {
             engine,
             checkpointer,
@@ -154,7 +153,7 @@ impl<'scope> PageWriter<'scope> {
 
 /// Writes runs of pages as they come, and answers the checksums of all pages in that order.
 fn write_runs(
-    file: &dyn DiskFile,
+    shared: &Shared,
     runs: &Receiver<(PageRun, Range<u32>, u64)>,
     give_back: &Sender<PageRun>,
 ) -> Result<Vec<u32>> {
@@ -163,11 +162,12 @@ fn write_runs(
         for (words, page) in run.iter().zip(places) {
             let bytes: &[u8; PAGE_BYTES] = zerocopy::transmute_ref!(words);
             checksums.push(page_checksum(Space::Buckets, page, bytes));
+            shared.copy_tags(page, words);
         }
         let bytes = run.as_bytes();
-        file.write_at(offset, bytes)?;
+        shared.file.write_at(offset, bytes)?;
         // The disk would do nothing until the load is built, and then all at once.
-        file.begin_sync(offset, bytes.len() as u64);
+        shared.file.begin_sync(offset, bytes.len() as u64);
         // Nobody waits for the last ones.
         let _ = give_back.send(run);
     }

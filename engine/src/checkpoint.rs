@@ -131,7 +131,7 @@ impl Checkpointer {
                 region.copy_out(cut_page.page, words);
                 if space == Space::Buckets {
                     bucket_seal::seal_words(words);
-                    self.shared.copy_tags(to, region.page(cut_page.page));
+                    self.shared.copy_tags(to, words);
                 }
                 let checksum = checksum(space, to, words);
                 let CutPage { page: from, owner } = *cut_page;

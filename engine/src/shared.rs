@@ -246,10 +246,9 @@ impl Checksums {
 }
 
 impl Shared {
-    /// Makes the copy of the tags of a bucket page that is written to the file, of the page in the pool. Before any slot names the
-    /// page. (C3)
-    pub(crate) fn copy_tags(&self, page: u32, like: &Page) {
-        self.tables.tag_copies.renew(page, like, self.seed);
+    /// Makes the copy of the tags of a bucket page that is written to the file. Before any slot names the page. (C3)
+    pub(crate) fn copy_tags(&self, page: u32, words: &[u64; PAGE_WORDS]) {
+        self.tables.tag_copies.renew(page, words, self.seed);
     }
 
     /// Readies what is known of a page of the file for what was written to it. Before any slot names the page. (C3)

@@ -70,9 +70,7 @@ pub fn glance_many<const WORDS: usize, V: View<WORDS>, Error>(
         if let Some((stretch, keys)) = at(2) {
             for (passed, _) in ways[stretch % STATIONS].iter_mut().zip(keys) {
                 let page = view.bucket(passed.page);
-                let settled = view
-                    .tag_copy(passed.page)
-                    .map(|copy| copy.tagged(page, passed.hash, |key| view.hash_of(key)));
+                let settled = view.tag_copy(passed.page).map(|copy| copy.tagged(page, passed.hash));
                 passed.is_last = settled.is_some_and(|tagged| tagged.is_last);
                 passed.positions = bucket_read::prefetch_tagged(page, settled, passed.hash);
             }

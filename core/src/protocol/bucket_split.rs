@@ -71,6 +71,6 @@ impl<'a, W: Word, const WORDS: usize> Halves<'a, W, WORDS> {
 
 /// Positions that a key takes once its values lie one behind the other.
 fn entries(at: &Located) -> usize {
-    let values = at.primary_state.mask.count_ones() + at.second_state.mask.count_ones();
+    let values = at.primary_state.slots().count_ones() + at.second_state.slots().count_ones();
     if at.is_spilled() { 1 } else { (values as usize).div_ceil(VALUES_PER_ENTRY) }
 }

@@ -183,7 +183,7 @@ pub fn glance<const WORDS: usize, V: View<WORDS>>(view: &V, key: E, hash: KeyHas
     let found = match view.tag_copy(page) {
         Some(copy) => {
             bucket_read::prefetch_home(words, hash);
-            let tagged = copy.tagged(words, hash, |key| view.hash_of(key));
+            let tagged = copy.tagged(words, hash);
             bucket_read::glance_settled(words, tagged, key)
         }
         None => {
@@ -249,7 +249,7 @@ fn look<const WORDS: usize, V: View<WORDS>>(
     hash: KeyHash,
 ) -> Result<Outcome, LookupFault> {
     let words = view.bucket(page);
-    let settled = view.tag_copy(page).map(|copy| copy.tagged(words, hash, |key| view.hash_of(key)));
+    let settled = view.tag_copy(page).map(|copy| copy.tagged(words, hash));
     match bucket_read::search(words, settled, key, hash) {
         Ok(Found::Inline(values)) => Ok(Outcome::Answer(Answer::Inline(values))),
         Ok(Found::Spilled { reference, likely_count, index }) => {

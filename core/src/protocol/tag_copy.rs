@@ -5,25 +5,25 @@
 //! share all places, and a huge page holds those of 32,768 pages. A lookup by a copy loads nothing of the page but entries, and
 //! most misses load nothing of it at all.
 //!
-//! **Spread.** An entry lies near its home, in most pages but a few positions away. Whoever makes a copy looks how far the farthest
-//! ones are, before home and behind it, and notes it in the copy; lookups regard no other positions. Of other keys' tags those few
-//! seldom equal the key's, while one of all 62 positions does in three of twenty misses.
+//! **Spread.** An entry lies near its home, in most pages but a few positions away. Whoever writes a page looks how far the farthest
+//! ones are, before home and behind it, and notes it in the copy that it makes; lookups regard no other positions. Of other keys' tags
+//! those few seldom equal the key's, while one of all 62 positions does in three of twenty misses.
 //!
-//! A checkpoint makes the copies of the pages that it writes. Of others, those that were there when the store was opened above all,
-//! the first lookup does. All who make one of the same page store the same words, so two may do so at once. The rules are C1 to C4 of `docs/design.md`.
+//! Of pages that were there when the store was opened, the first lookup makes the copy: of the tags alone, for to look at all entries
+//! would take it longer than what it came for. All lookups store the same words, so two may do so at once. The rules are C1 to C4 of `docs/design.md`.
 
 use core::sync::atomic::Ordering;
 
 use zerocopy::FromZeros;
 
-use super::entry::{
-    LINE_WORDS, Line, Positions, all_positions, entry_line, header_line, tag_line, tagged_in,
-};
+use super::entry::{LINE_WORDS, Line, Positions, header_line, tag_line, tagged_in};
 use super::word::Word;
 use crate::entity::E;
 use crate::hash::KeyHash;
-use crate::layout::bucket::{ENTRIES_PER_BUCKET, OVERFLOW_WORD, TAG_WORDS, entries_in};
-use crate::layout::entry::{KEY_HIGH_WORD, KEY_LOW_WORD};
+use crate::layout::bucket::{
+    ENTRIES_PER_BUCKET, ENTRIES_WORD, OVERFLOW_WORD, TAG_WORDS, TAGS_WORD, entries_in,
+};
+use crate::layout::entry::{ENTRY_WORDS, KEY_HIGH_WORD, KEY_LOW_WORD};
 
 /// The word that is stored last. Its two highest bytes, where no page has a tag, are the copy's own: [`LastWord`].
 const LAST_WORD: usize = LINE_WORDS - 1;
@@ -68,22 +68,28 @@ impl LastWord {
 }
 
 /// How far entries lie from their homes, in the ring of 64 bits that positions are told in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Spread {
     before: u32,
     behind: u32,
 }
 
 impl Spread {
-    /// That of a page which changes no more.
-    fn of<W: Word, const WORDS: usize>(page: &[W; WORDS], hash_of: impl Fn(E) -> KeyHash) -> Self {
-        let mut spread = Self::default();
-        let taken = all_positions(WORDS) & !tagged_in::<W, WORDS>(tag_line(page), 0);
-        for position in Positions::all(taken) {
-            let line = entry_line(page, position);
-            let [high, low] =
-                [KEY_HIGH_WORD, KEY_LOW_WORD].map(|word| line[word].load(Ordering::Relaxed));
-            let home = hash_of(E::new(high, low)).home(entries_in(WORDS));
+    /// All at home.
+    const NONE: Self = Self { before: 0, behind: 0 };
+    /// As far as can be, looked for from home on.
+    const UNKNOWN: Self = Self { before: 0, behind: u64::BITS - 1 };
+
+    /// That of the entries of a page with these words.
+    fn of<const WORDS: usize>(words: &[u64; WORDS], hash_of: impl Fn(E) -> KeyHash) -> Self {
+        let mut spread = Self::NONE;
+        for position in 0..entries_in(WORDS) {
+            if words[TAGS_WORD + position / 8] >> (position % 8 * 8) & 0xff == 0 {
+                continue;
+            }
+            let entry = &words[ENTRIES_WORD + position * ENTRY_WORDS..];
+            let home =
+                hash_of(E::new(entry[KEY_HIGH_WORD], entry[KEY_LOW_WORD])).home(entries_in(WORDS));
             let behind = (position.wrapping_sub(home) as u32) % u64::BITS;
             if behind < u64::BITS / 2 {
                 spread.behind = spread.behind.max(behind);
@@ -120,10 +126,12 @@ impl<W: Word> TagCopy<W> {
         &self.0
     }
 
-    /// Makes the copy anew, of a page that has the tags, keys and link of the page that it is for. No lookup may be at it: of
-    /// the page that it was made of before, all readers have gone, and no slot names the new one. (C3)
-    pub fn renew<const WORDS: usize>(&self, page: &[W; WORDS], hash_of: impl Fn(E) -> KeyHash) {
-        self.make(page, hash_of);
+    /// Makes the copy anew, of a page with these words, which was written. No lookup may be at it: of the page that it was made of
+    /// before, all readers have gone, and no slot names the new one. (C3)
+    pub fn renew<const WORDS: usize>(&self, words: &[u64; WORDS], hash_of: impl Fn(E) -> KeyHash) {
+        let tags = core::array::from_fn(|word| words[TAGS_WORD + word]);
+        let is_last = words[OVERFLOW_WORD] == 0;
+        self.store(tags, is_last, Spread::of(words, hash_of));
     }
 
     /// Gives the copy up, for the next lookup to make it. As in [`renew`](Self::renew) no lookup may be at it.
@@ -134,16 +142,11 @@ impl<W: Word> TagCopy<W> {
 
     /// Looks for the key's tag in the copy. Makes it first, of this page, if there is none.
     #[inline(always)]
-    pub(super) fn tagged<const WORDS: usize>(
-        &self,
-        page: &[W; WORDS],
-        hash: KeyHash,
-        hash_of: impl Fn(E) -> KeyHash,
-    ) -> Tagged {
+    pub(super) fn tagged<const WORDS: usize>(&self, page: &[W; WORDS], hash: KeyHash) -> Tagged {
         // Acquire: all words of the copy were stored before this one. (C2)
         let mut last = LastWord(self.0[LAST_WORD].load(Ordering::Acquire));
         if !last.is_made() {
-            last = self.make(page, hash_of);
+            last = self.make(page);
         }
         let mask = tagged_in::<W, WORDS>(&self.0, hash.tag());
         let home = hash.home(entries_in(WORDS));
@@ -154,19 +157,18 @@ impl<W: Word> TagCopy<W> {
     /// Makes the copy; answers its last word.
     #[cold]
     #[inline(never)]
-    fn make<const WORDS: usize>(
-        &self,
-        page: &[W; WORDS],
-        hash_of: impl Fn(E) -> KeyHash,
-    ) -> LastWord {
+    fn make<const WORDS: usize>(&self, page: &[W; WORDS]) -> LastWord {
         // Relaxed, here and below: the page has been as it is since a slot named it. (C1)
         let is_last = header_line(page)[OVERFLOW_WORD].load(Ordering::Relaxed) == 0;
-        let tags = tag_line(page);
-        for (to, from) in self.0.iter().zip(tags).take(LAST_WORD) {
-            to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
+        let tags = tag_line(page).each_ref().map(|word| word.load(Ordering::Relaxed));
+        self.store(tags, is_last, Spread::UNKNOWN)
+    }
+
+    fn store(&self, tags: [u64; TAG_WORDS], is_last: bool, spread: Spread) -> LastWord {
+        for (word, tags) in self.0.iter().zip(tags).take(LAST_WORD) {
+            word.store(tags, Ordering::Relaxed);
         }
-        let last_tags = tags[LAST_WORD].load(Ordering::Relaxed);
-        let last = LastWord::new(last_tags, is_last, Spread::of(page, hash_of));
+        let last = LastWord::new(tags[LAST_WORD], is_last, spread);
         // Release: whoever sees this word sees the tags before it. (C2)
         self.0[LAST_WORD].store(last.0, Ordering::Release);
         last
@@ -197,7 +199,8 @@ mod tests {
     }
 
     fn spread(page: &Page) -> Spread {
-        Spread::of(page, |key| SEED.hash(key))
+        let words = page.each_ref().map(|word| word.load(Ordering::Relaxed));
+        Spread::of(&words, |key| SEED.hash(key))
     }
 
     fn fill(page: &Page, keys: impl Iterator<Item = u64>) {
@@ -208,7 +211,7 @@ mod tests {
     #[test]
     fn the_last_word_keeps_what_it_is_given() {
         let tags = 0x0000_a1a2_a3a4_a5a6;
-        for (before, behind) in [(0, 0), (1, 0), (0, 31), (32, 31), (5, 9)] {
+        for (before, behind) in [(0, 0), (1, 0), (0, 31), (32, 31), (5, 9), (0, 63)] {
             for is_last in [false, true] {
                 let word = LastWord::new(tags | 0xffff << 48, is_last, Spread { before, behind });
                 assert!(word.is_made() && word.is_last() == is_last);
@@ -256,7 +259,7 @@ mod tests {
     #[test]
     fn the_farthest_entries_tell_the_spread() {
         let page = empty_page();
-        assert_eq!(spread(&page), Spread::default());
+        assert_eq!(spread(&page), Spread::NONE);
         let at_home = |home: usize| (0..).filter(move |&key| hash(key).home(62) == home);
         fill(&page, at_home(7).take(4));
         assert_eq!(spread(&page), Spread { before: 0, behind: 3 });

@@ -13,7 +13,7 @@ use crate::sync::checked::{
     Kind, Plant, arm, complete_or, explore, has, is_complete, spawn, spawn_writer,
 };
 
-use super::{Little, bucket_words, copy_tags, look, write_page};
+use super::{Little, bucket_words, look, write_page};
 
 const EARLY_UNPIN: &str = "the reader unpins before it reads";
 const CHECKED_BEFORE: &str =
@@ -36,7 +36,7 @@ fn at_the_tail() -> Little {
     shared.regions.buckets.copy_out(page.page, &mut words);
     little.writer.pages.files().pages_mut(Space::Buckets).release(written.buckets[0].to);
     written.buckets[0] = write_page(&shared, Space::Buckets, page, TAIL, &words);
-    copy_tags(&shared, page, TAIL);
+    shared.copy_tags(TAIL, &words);
     little.finish(&cut, &written);
     // So that the next copy goes to a page that has not had the same before.
     little.reuse();

@@ -13,7 +13,7 @@ use crate::store::turns::Turns;
 use crate::sync::checked::{Plant, arm, explore, has, spawn_writer};
 use crate::writer::cut::{Cut, CutPage};
 
-use super::{KEY, Little, SEED, bucket_words, copy_tags, look_pinned, write_page};
+use super::{KEY, Little, SEED, bucket_words, look_pinned, write_page};
 
 const NO_GENERATION: &str = "the cut ends no generation";
 const COPIED_FIRST: &str = "the page is copied before the cut";
@@ -80,7 +80,7 @@ fn checkpoint(lock: &Lock) {
         assert_eq!(values_in(&words), expected, "the file has another state than the cut's");
         let to = lock.lock().little.free_file_page(Space::Buckets);
         written.push(write_page(&shared, Space::Buckets, *page, to, &words));
-        copy_tags(&shared, *page, to);
+        shared.copy_tags(to, &words);
     }
     let written = Written { buckets: written, values: Vec::new() };
     lock.lock().little.finish(&cut, &written);

@@ -151,7 +151,7 @@ impl Little {
             region(shared, space).copy_out(page.page, &mut words);
             let written = write_page(shared, space, *page, self.free_file_page(space), &words);
             if space == Space::Buckets {
-                copy_tags(shared, *page, written.to);
+                shared.copy_tags(written.to, &words);
             }
             written
         };
@@ -193,11 +193,6 @@ impl Little {
             pages.bucket_writer(page).insert_new(KEY, hash, REUSED).unwrap();
         }
     }
-}
-
-/// Makes the copy of the tags of a page that is written to the file, as a checkpoint does.
-fn copy_tags(shared: &Shared, page: CutPage, to: u32) {
-    shared.copy_tags(to, shared.regions.buckets.page(page.page));
 }
 
 /// The pages of a space.

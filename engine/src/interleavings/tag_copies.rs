@@ -12,9 +12,8 @@ use crate::checkpoint::Written;
 use crate::shared::Shared;
 use crate::sync::checked::pins::{COUNT_RELAXED, NO_WAIT};
 use crate::sync::checked::{COPIES, Kind, Plant, arm, complete_or, explore, spawn, spawn_writer};
-use crate::writer::cut::CutPage;
 
-use super::{KEY, Little, SEED, copy_tags, look_pinned, write_page};
+use super::{KEY, Little, SEED, look_pinned, write_page};
 
 /// The word of a copy with its mark.
 const MARK: usize = TAG_WORDS - 1;
@@ -40,16 +39,21 @@ fn words(page: u32, word: usize) -> bool {
 
 /// Ends the generation and writes the one page of the cut to this page of the file, as a checkpoint does.
 fn settle(little: &mut Little, lsn: u64, to: u32) {
-    settle_with(little, lsn, to, copy_tags);
+    settle_with(little, lsn, to, Shared::copy_tags);
 }
 
-fn settle_with(little: &mut Little, lsn: u64, to: u32, make_copy: fn(&Shared, CutPage, u32)) {
+fn settle_with(
+    little: &mut Little,
+    lsn: u64,
+    to: u32,
+    make_copy: fn(&Shared, u32, &[u64; PAGE_WORDS]),
+) {
     let cut = little.cut(lsn);
     let shared = little.shared();
     let mut words = [0; PAGE_WORDS];
     shared.regions.buckets.copy_out(cut.bucket_pages[0].page, &mut words);
     let page = write_page(&shared, Space::Buckets, cut.bucket_pages[0], to, &words);
-    make_copy(&shared, cut.bucket_pages[0], to);
+    make_copy(&shared, to, &words);
     little.finish(&cut, &Written { buckets: vec![page], values: Vec::new() });
 }
 

@@ -3,15 +3,15 @@
 use std::io;
 
 use cidstore_core::hash::HashSeed;
-use cidstore_core::layout::NO_PAGE;
+use cidstore_core::layout::{NO_PAGE, PAGE_WORDS};
 use cidstore_core::protocol::tag_copy::TagCopy;
 
 use crate::space::POOL_BASE;
 #[cfg(not(loom))]
 use crate::space::reserved::Reserved;
+use crate::sync::PageWord;
 #[cfg(loom)]
 use crate::sync::checked::Reserved;
-use crate::sync::{Page, PageWord};
 
 /// A copy for each page of the file, 64 bytes each. The pool's pages change, so they have none.
 #[derive(Debug)]
@@ -36,10 +36,10 @@ impl TagCopies {
         (page != NO_PAGE && page < POOL_BASE).then(|| self.copies.at(page as usize))
     }
 
-    /// Makes the copy of a page that is about to be named, of one with the same content.
-    pub(crate) fn renew(&self, page: u32, like: &Page, seed: HashSeed) {
+    /// Makes the copy of a page that was written and is about to be named.
+    pub(crate) fn renew(&self, page: u32, words: &[u64; PAGE_WORDS], seed: HashSeed) {
         if let Some(copy) = self.of(page) {
-            copy.renew(like, |key| seed.hash(key));
+            copy.renew(words, |key| seed.hash(key));
         }
     }
 
