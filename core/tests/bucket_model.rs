@@ -305,17 +305,26 @@ impl Bench {
         }
     }
 
-    /// What lookups say by copies of the tags, made as the page is now: in the first look, and from then on.
+    /// What lookups say by copies of the tags as the page is now: made by the first look, and by whoever writes the page.
     fn check_settled(&self) {
-        let settled = Settled {
-            hashing: self.hashing,
-            pages: [&self.page, &empty_page()],
-            copies: [const { TagCopy::new([const { AtomicU64::new(0) }; 8]) }; 2],
-        };
+        for is_renewed in [false, true] {
+            let settled = Settled {
+                hashing: self.hashing,
+                pages: [&self.page, &empty_page()],
+                copies: [const { TagCopy::new([const { AtomicU64::new(0) }; 8]) }; 2],
+            };
+            if is_renewed {
+                settled.copies[0].renew(&self.sealed(), |key| self.hashing.hash(key));
+            }
+            self.check_copies(&settled);
+        }
+    }
+
+    fn check_copies(&self, settled: &Settled<'_>) {
         for key in (0..KEYS).map(key).chain((0..KEYS).map(key)) {
             let expected = self.model.get(&key);
             let hash = self.hashing.hash(key);
-            let found = match lookup(&settled, key, hash).unwrap() {
+            let found = match lookup(settled, key, hash).unwrap() {
                 Answer::Inline(values) => Some(values.as_slice().iter().copied().collect()),
                 Answer::Set(set) => Some(self.sets[&set.reference.encode()].clone()),
                 Answer::Absent => None,
@@ -323,7 +332,7 @@ impl Bench {
             assert_eq!(found.as_ref(), expected, "{key:?}");
         }
         let keys: Vec<E> = (0..KEYS).map(key).collect();
-        glance_many(&settled, &keys, |at, _, glance| {
+        glance_many(settled, &keys, |at, _, glance| {
             let expected = self.model.get(&keys[at]);
             match glance {
                 Glance::OneValue(value) => assert_eq!(expected, Some(&BTreeSet::from([value]))),

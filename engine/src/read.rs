@@ -169,7 +169,10 @@ impl<V: View<PAGE_WORDS> + SetView> Reader<'_, V> {
         Ok(match self.lookup(key, self.seed().hash(key))? {
             Answer::Inline(values) => Walk::Inline(valueset::Chunk::of(values.as_slice())),
             Answer::Absent => Walk::Inline(valueset::Chunk::new()),
-            Answer::Set(set) => Walk::Set(valueset::LeafCursor::new(set.reference.encode())),
+            Answer::Set(set) => {
+                valueset::ask_for(&self.view, set);
+                Walk::Set(valueset::LeafCursor::new(set.reference.encode()))
+            }
         })
     }
 

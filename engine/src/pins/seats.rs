@@ -11,7 +11,7 @@ use super::Pins;
 use super::seat::Seat;
 use crate::sync::{OnceLock, Ordering};
 
-/// Rows of seats behind the first, each twice as long as all before: more than there can be threads.
+/// Rows of seats behind the first, each as long as all before it together: more than there can be threads.
 const ROWS: usize = 28;
 /// Seats of the first row.
 const FIRST_ROW: usize = 16;
@@ -47,7 +47,7 @@ impl Seats {
     #[cold]
     #[inline(never)]
     fn behind_first(&self, index: u32) -> Option<&Seat> {
-        // All rows up to one have as many seats as that one has.
+        // As long as all before it: a row begins at the number of its seats.
         let row = (index as usize / FIRST_ROW).checked_ilog2()? as usize;
         self.rows.get(row)?.get()?.get(index as usize - (FIRST_ROW << row))
     }
