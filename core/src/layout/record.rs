@@ -156,6 +156,9 @@ pub enum Opcode {
     Barrier = 7,
     /// The log goes on at the start of the ring.
     Wrap = 8,
+    /// The file was made longer behind this record, and nobody knew yet whether that was durable: where the file ends
+    /// behind it, so does the log.
+    Grow = 9,
 }
 
 impl Opcode {
@@ -171,6 +174,7 @@ impl Opcode {
             6 => Self::Sync,
             7 => Self::Barrier,
             8 => Self::Wrap,
+            9 => Self::Grow,
             _ => return None,
         })
     }
@@ -412,7 +416,7 @@ mod tests {
     fn every_code_is_its_own_opcode_or_none() {
         for code in 0..64 {
             let opcode = Opcode::from_code(code);
-            assert_eq!(opcode.is_some(), (1..=8).contains(&code));
+            assert_eq!(opcode.is_some(), (1..=9).contains(&code));
             assert!(opcode.is_none_or(|opcode| opcode as u8 == code));
             let mut record = sealed(7);
             record.version_op = code;

@@ -276,6 +276,10 @@ impl DiskFile for NoFile {
         none()
     }
 
+    fn extend(&self, _: u64) -> Result<()> {
+        none()
+    }
+
     fn len(&self) -> Result<u64> {
         none()
     }

@@ -324,6 +324,11 @@ impl DiskFile for FaultyFile {
         self.below.allocate(offset, bytes)
     }
 
+    fn extend(&self, end: u64) -> Result<()> {
+        self.pass(OperationKind::Allocate)?;
+        self.below.extend(end)
+    }
+
     fn free_bytes(&self) -> Option<u64> {
         self.below.free_bytes()
     }

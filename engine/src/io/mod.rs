@@ -161,6 +161,13 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
     /// is as long as before. Else [`Error::Io`].
     fn allocate(&self, offset: u64, bytes: u64) -> Result<()>;
 
+    /// As [`allocate`](Self::allocate) from the file's end on, up to `end`, but in one step: a power cut leaves the file as
+    /// long as before or as after, and never of a length in between.
+    ///
+    /// # Errors
+    /// As [`allocate`](Self::allocate).
+    fn extend(&self, end: u64) -> Result<()>;
+
     /// Length of the file.
     ///
     /// # Errors
@@ -185,6 +192,10 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
     /// # Errors
     /// [`Error::Io`].
     fn set_len(&self, bytes: u64) -> Result<()>;
+
+    /// Reserves blocks for the file up to `end` without making it longer, so that [`extend`](Self::extend) finds them. A hint: it
+    /// promises nothing. What was reserved is given back by [`set_len`](Self::set_len).
+    fn reserve(&self, _end: u64) {}
 
     /// Lets the disk begin with what was written to a range, so that a later sync has less to wait for. A hint: it promises
     /// nothing, waits for nothing, and a failure of the disk is told by the sync all the same.

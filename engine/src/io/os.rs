@@ -166,19 +166,50 @@ impl OsFile {
         let too_big = || io::Error::from_raw_os_error(libc::EFBIG);
         let end = offset.checked_add(bytes).ok_or_else(too_big)?;
         let before = self.file.metadata()?.len();
-        let done = loop {
-            match sys::fallocate(&self.file, offset, bytes) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
-                    break self.write_zeros(before, end);
-                }
-                other => break other,
-            }
+        let done = match self.fallocate(0, offset, bytes) {
+            Err(error) if is_not_supported(&error) => self.write_zeros(before, end),
+            other => other,
         };
         if done.is_err() && self.file.metadata()?.len() > before {
             self.file.set_len(before)?;
         }
         done
+    }
+
+    /// As [`allocate_or_undo`](Self::allocate_or_undo) from the file's end on, which moves in one step. `fallocate` alone would
+    /// move it with each piece that it reserves.
+    fn extend_or_undo(&self, end: u64) -> io::Result<()> {
+        let before = self.file.metadata()?.len();
+        let Some(bytes) = end.checked_sub(before).filter(|bytes| *bytes > 0) else { return Ok(()) };
+        let done = match self.fallocate(libc::FALLOC_FL_KEEP_SIZE, before, bytes) {
+            Ok(()) => self.file.set_len(end),
+            Err(error) if is_not_supported(&error) => {
+                self.file.set_len(end).and_then(|()| self.write_zeros(before, end))
+            }
+            Err(error) => Err(error),
+        };
+        if done.is_err() {
+            self.file.set_len(before)?;
+        }
+        done
+    }
+
+    fn fallocate(&self, mode: libc::c_int, offset: u64, bytes: u64) -> io::Result<()> {
+        loop {
+            match sys::fallocate(&self.file, mode, offset, bytes) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                other => return other,
+            }
+        }
+    }
+
+    /// What a refusal to reserve space means.
+    fn no_space_or(&self, error: io::Error, wanted: impl FnOnce() -> String) -> Error {
+        if is_no_space(&error) {
+            Error::NoSpace { path: self.path.clone(), detail: format!("{}: {error}", wanted()) }
+        } else {
+            io_error(&self.path, "allocate", error)
+        }
     }
 
     /// Reserves space where `fallocate` is not known.
@@ -192,6 +223,11 @@ impl OsFile {
         }
         Ok(())
     }
+}
+
+/// True if the file system cannot reserve space.
+fn is_not_supported(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EOPNOTSUPP)
 }
 
 /// True if the answer to a lock that does not wait means that another holds it.
@@ -218,14 +254,13 @@ impl DiskFile for OsFile {
     }
 
     fn allocate(&self, offset: u64, bytes: u64) -> Result<()> {
-        self.allocate_or_undo(offset, bytes).map_err(|error| {
-            if is_no_space(&error) {
-                let detail = format!("{bytes} bytes more at {offset}: {error}");
-                Error::NoSpace { path: self.path.clone(), detail }
-            } else {
-                io_error(&self.path, "allocate", error)
-            }
-        })
+        self.allocate_or_undo(offset, bytes)
+            .map_err(|error| self.no_space_or(error, || format!("{bytes} bytes more at {offset}")))
+    }
+
+    fn extend(&self, end: u64) -> Result<()> {
+        self.extend_or_undo(end)
+            .map_err(|error| self.no_space_or(error, || format!("to be {end} bytes long")))
     }
 
     fn free_bytes(&self) -> Option<u64> {
@@ -238,6 +273,16 @@ impl DiskFile for OsFile {
 
     fn set_len(&self, bytes: u64) -> Result<()> {
         self.file.set_len(bytes).map_err(self.error("truncate"))
+    }
+
+    fn reserve(&self, end: u64) {
+        let reserved = self.file.metadata().and_then(|found| {
+            let bytes = end.saturating_sub(found.len());
+            self.fallocate(libc::FALLOC_FL_KEEP_SIZE, found.len(), bytes)
+        });
+        if let Err(error) = reserved {
+            tracing::debug!(path = %self.path.display(), %error, "no blocks reserved");
+        }
     }
 
     fn begin_sync(&self, offset: u64, bytes: u64) {

@@ -261,6 +261,12 @@ impl DiskFile for RecordingFile {
         Ok(())
     }
 
+    fn extend(&self, end: u64) -> Result<()> {
+        self.below.extend(end)?;
+        self.log.push(Operation::Allocate { file: self.file, end });
+        Ok(())
+    }
+
     fn free_bytes(&self) -> Option<u64> {
         self.below.free_bytes()
     }

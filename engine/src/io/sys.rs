@@ -78,13 +78,13 @@ pub(super) fn range_lock_holder(
     Ok((!free).then_some((found.l_start, found.l_len)))
 }
 
-/// Reserves space for the range and extends the file to its end.
-pub(super) fn fallocate(file: &File, offset: u64, bytes: u64) -> io::Result<()> {
+/// Reserves space for the range and extends the file to its end, or, with [`libc::FALLOC_FL_KEEP_SIZE`], does not.
+pub(super) fn fallocate(file: &File, mode: libc::c_int, offset: u64, bytes: u64) -> io::Result<()> {
     let too_big = |_| io::Error::from_raw_os_error(libc::EFBIG);
     let offset = libc::off_t::try_from(offset).map_err(too_big)?;
     let bytes = libc::off_t::try_from(bytes).map_err(too_big)?;
     // SAFETY: the descriptor is open, since `file` is borrowed; the call touches no memory of ours.
-    check(unsafe { libc::fallocate(file.as_raw_fd(), 0, offset, bytes) })
+    check(unsafe { libc::fallocate(file.as_raw_fd(), mode, offset, bytes) })
 }
 
 /// Bytes that an unprivileged process may still write to the file system of a file.

@@ -1,4 +1,4 @@
-//! The store's own threads: one runs checkpoints when they are due, one syncs the log for `Interval` writes, one makes room
+//! The store's own threads: one runs checkpoints when they are due, one syncs the log for `Interval` writes, three make room
 //! ahead of writes, one tidies, one tunes if that is wanted.
 
 use std::sync::{Arc, PoisonError, Weak};
@@ -19,10 +19,19 @@ const TUNING_WINDOW: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 struct Due {
     checkpoint: bool,
-    room: bool,
+    room: RoomDue,
     trim_at: Option<Instant>,
     sync_at: Option<Instant>,
     stop: bool,
+}
+
+/// Where room is to be made. Each has a thread: a busy disk can make the log's wait for seconds, and who waits for memory
+/// need not wait for that.
+#[derive(Clone, Copy, Debug, Default)]
+struct RoomDue {
+    log: bool,
+    file: bool,
+    memory: bool,
 }
 
 #[derive(Debug, Default)]
@@ -47,7 +56,15 @@ impl Background {
         let mut jobs: Vec<(&str, Job)> = vec![
             ("cidstore-checkpoint", checkpoint_loop),
             ("cidstore-sync", sync_loop),
-            ("cidstore-room", room_loop),
+            ("cidstore-log", |bell, engine| {
+                room_loop(bell, engine, |due| &mut due.room.log, Engine::provide_log);
+            }),
+            ("cidstore-file", |bell, engine| {
+                room_loop(bell, engine, |due| &mut due.room.file, Engine::provide_file);
+            }),
+            ("cidstore-memory", |bell, engine| {
+                room_loop(bell, engine, |due| &mut due.room.memory, Engine::provide_memory);
+            }),
         ];
         if !engine.settings.maintenance.is_off() {
             jobs.push(("cidstore-upkeep", upkeep_loop));
@@ -83,8 +100,9 @@ impl Background {
     /// Asks for room in the log, the file or memory.
     pub(crate) fn request_room(&self) {
         let mut due = lock(&self.bell.due);
-        if !due.room {
-            due.room = true;
+        let RoomDue { log, file, memory } = due.room;
+        if !(log && file && memory) {
+            due.room = RoomDue { log: true, file: true, memory: true };
             self.bell.rung.notify_all();
         }
     }
@@ -184,13 +202,18 @@ fn checkpoint_loop(bell: &Bell, engine: &Weak<Engine>) {
     }
 }
 
-fn room_loop(bell: &Bell, engine: &Weak<Engine>) {
+fn room_loop(
+    bell: &Bell,
+    engine: &Weak<Engine>,
+    which: fn(&mut Due) -> &mut bool,
+    provide: fn(&Engine),
+) {
     let due = |due: &mut Due| {
-        if std::mem::take(&mut due.room) { Wait::Done(()) } else { Wait::Forever }
+        if std::mem::take(which(due)) { Wait::Done(()) } else { Wait::Forever }
     };
     while wait(bell, due).is_some() {
         let Some(engine) = engine.upgrade() else { return };
-        engine.provide();
+        provide(&engine);
     }
 }
 

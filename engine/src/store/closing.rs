@@ -59,6 +59,9 @@ impl Engine {
             Ok(_) | Err(Error::NoSpace { .. }) => {}
             Err(error) => return Err(error),
         }
+        if let Some(log) = &mut self.writer().log {
+            log.settle_growth()?;
+        }
         self.checkpoint_unchecked(checkpointer, true)
     }
 

@@ -11,6 +11,7 @@ use cidstore_core::layout::record::{HybridTime, Opcode, Record};
 use zerocopy::IntoBytes;
 
 use super::file::Wal;
+use super::growth::LogGrowth;
 use super::places::{LogPlace, Places};
 use super::ring::{Plan, Ring, SLOT};
 use super::scan::{ScanEnd, ScanStart};
@@ -31,10 +32,10 @@ pub(crate) enum Room {
 /// Writes records to the log, one thread at a time.
 #[derive(Debug)]
 pub(crate) struct Appender {
-    wal: Arc<Wal>,
+    pub(super) wal: Arc<Wal>,
     disk: Arc<dyn Disk>,
-    map: FileMap,
-    ring: Ring,
+    pub(super) map: FileMap,
+    pub(super) ring: Ring,
     salt: u64,
     next_lsn: u64,
     /// Time of the last record.
@@ -54,35 +55,13 @@ pub(crate) struct Appender {
     records: u64,
     /// Writes to the file since then.
     flushes: u64,
-    /// The file is being grown to this end, without the writer lock.
-    growing: Option<u64>,
-    /// There was no space when that was last tried.
-    growth_refused: bool,
+    pub(super) growth: LogGrowth,
     /// Where readers of the log can begin.
     places: Places,
     /// Records before this offset are kept for readers only, and given up when a write needs their room.
     kept: Option<u64>,
     /// So many bytes of records are kept for readers at most.
     keep_bytes_max: u64,
-}
-
-/// A growth of the log that is not under the writer lock.
-#[derive(Debug)]
-#[must_use]
-pub(crate) struct Growth {
-    wal: Arc<Wal>,
-    start: u64,
-    end: u64,
-}
-
-impl Growth {
-    /// Makes the file longer. Takes as long as writing so much takes.
-    ///
-    /// # Errors
-    /// As [`Appender::end_growth`], which is to be told.
-    pub(crate) fn carry_out(&self) -> Result<()> {
-        self.wal.grow(self.start, self.end).map(drop)
-    }
 }
 
 /// So many bytes of records are stored through the map; more are written with a call. A store costs a fault for each
@@ -162,8 +141,7 @@ impl Appender {
             witnessed_lsn: done,
             pending: Vec::new(),
             pending_at: 0,
-            growing: None,
-            growth_refused: false,
+            growth: LogGrowth::default(),
             records: 0,
             flushes: 0,
         })
@@ -197,11 +175,11 @@ impl Appender {
     }
 
     fn make_room(&mut self, records: u64) -> Result<Room> {
-        if let Some(end) = self.growing
-            && records > self.ring.records_ahead()
-        {
+        // Those that tell where the file grew take a slot each.
+        let records = records + self.growth.marks();
+        if self.growth.is_going_on() && records > self.ring.records_ahead() {
             // The file is longer than the ring, or becomes so: no time to wrap.
-            match self.grow(end) {
+            match self.grow_for(records) {
                 Ok(()) | Err(Error::NoSpace { .. }) => {}
                 Err(error) => return Err(error),
             }
@@ -215,46 +193,13 @@ impl Appender {
         match plan {
             Plan::Fits => Ok(Room::Granted),
             Plan::Full => Ok(Room::Full),
-            Plan::Grow { end, fits_without } => match self.grow(end) {
+            Plan::Grow { fits_without } => match self.grow_for(records) {
                 Ok(()) => Ok(Room::Granted),
                 Err(Error::NoSpace { .. }) if fits_without => Ok(Room::Granted),
                 Err(Error::NoSpace { .. }) if self.ring.used_bytes() > 0 => Ok(Room::Full),
                 Err(error) => Err(error),
             },
         }
-    }
-
-    fn grow(&mut self, end: u64) -> Result<()> {
-        self.growing = None;
-        let end = self.wal.grow(self.ring.end(), end)?;
-        self.map.set_usable(end);
-        self.ring.set_end(end);
-        Ok(())
-    }
-
-    /// True if [`begin_growth`](Self::begin_growth) has something to do.
-    pub(crate) fn is_growth_due(&self) -> bool {
-        self.growing.is_none() && !self.growth_refused && self.ring.growth_ahead().is_some()
-    }
-
-    /// Begins to grow the log before it must: the answer is to be carried out without the writer lock, and told to
-    /// [`end_growth`](Self::end_growth). Until then the ring does not wrap, so a file that is longer than the ring holds
-    /// records only before the ring's end. `None` if no growth is due.
-    pub(crate) fn begin_growth(&mut self) -> Option<Growth> {
-        let end = self.ring.growth_ahead().filter(|_| self.is_growth_due())?;
-        self.growing = Some(end);
-        Some(Growth { wal: Arc::clone(&self.wal), start: self.ring.end(), end })
-    }
-
-    /// Ends what [`begin_growth`](Self::begin_growth) began.
-    ///
-    /// # Errors
-    /// [`Error::NoSpace`]: not tried again, but when there is no other way. [`Error::Io`]: the log has failed.
-    pub(crate) fn end_growth(&mut self, made: Result<()>) -> Result<()> {
-        // A write that could not wait has seen to it itself.
-        let Some(end) = self.growing.take() else { return Ok(()) };
-        self.growth_refused = made.is_err();
-        made.and_then(|()| self.grow(end))
     }
 
     /// The time of the next record: that of its group, but later than that of all records before.
@@ -280,6 +225,8 @@ impl Appender {
         }
         if self.ring.at_last_slot() {
             self.write(Opcode::Wrap, E::ZERO, E::ZERO)?;
+        } else if self.growth.is_mark_due(self.ring.head()) {
+            self.write(Opcode::Grow, E::ZERO, E::ZERO)?;
         }
         self.granted -= 1;
         let lsn = self.write(opcode, key, value)?;
@@ -464,6 +411,11 @@ impl Appender {
     /// How many records were appended, and how often they were brought to the file.
     pub(crate) fn counts(&self) -> (u64, u64) {
         (self.records, self.flushes)
+    }
+
+    /// True if no record was appended yet.
+    pub(super) fn is_unused(&self) -> bool {
+        self.records == 0
     }
 
     /// LSN of the last record.

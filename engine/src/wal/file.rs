@@ -22,8 +22,10 @@ const RING_BYTES_INITIAL: u64 = 1 << 20;
 const RING_BYTES_MIN: u64 = 1 << 16;
 /// Most that is allowed: 2^30 records.
 const RING_BYTES_MAX: u64 = 1 << 36;
-/// Zeros are written in pieces of this size.
-const ZEROS_BYTES: u64 = 1 << 20;
+/// Zeros are written in pieces of this size: a write that needs the next one writes it in a tenth of a millisecond.
+const ZEROS_BYTES: u64 = 1 << 18;
+/// Blocks are reserved ahead if they are at most this part of what the disk has left.
+const RESERVED_PART: u64 = 8;
 /// So many zeros are synced at once.
 const SYNC_BYTES: u64 = 8 << 20;
 
@@ -56,14 +58,25 @@ impl WalOptions {
     }
 }
 
+/// How far the file has grown since it was opened. Zeros before it did.
+#[derive(Debug, Default)]
+struct Zeros {
+    /// Its end.
+    extended: u64,
+    /// Zeros were written up to here.
+    zeroed: u64,
+}
+
 /// The log file, shared by the one who appends and those who sync.
 #[derive(Debug)]
 pub(crate) struct Wal {
     pub(super) file: Box<dyn DiskFile>,
     /// End of the file at its largest.
     pub(super) end_max: u64,
-    /// End of what was made ready by [`grow`](Self::grow); held while the file grows.
+    /// End of what was made durable by [`grow`](Self::grow); held while that goes on.
     grown: Mutex<u64>,
+    /// Held for one piece of zeros at a time.
+    zeros: Mutex<Zeros>,
     durable: Durable,
     /// How long each sync took.
     pub(crate) sync_latency: Recorder,
@@ -84,7 +97,9 @@ impl Wal {
         let file = disk.open(path, OpenMode::CreateNew)?;
         let wal = Self::new(file, options);
         let made = wal
-            .zero_fill(0, RING_START + options.ring_bytes_initial)
+            .file
+            .extend(RING_START + options.ring_bytes_initial)
+            .and_then(|()| wal.write_zeros(0..RING_START + options.ring_bytes_initial))
             .and_then(|()| wal.file.write_at(0, LogHeader::new(file_id).as_bytes()))
             .and_then(|()| wal.file.sync_all())
             .and_then(|()| disk.sync_directory(path));
@@ -129,6 +144,7 @@ impl Wal {
             file,
             end_max: RING_START + options.ring_bytes_max,
             grown: Mutex::new(0),
+            zeros: Mutex::default(),
             durable: Durable::default(),
             sync_latency: Recorder::new(Scale::Nanoseconds),
         }
@@ -145,41 +161,89 @@ impl Wal {
         Ok(length - length % SLOT)
     }
 
-    /// Makes the file ready for records up to `end`, from `start` on, which is where records may end now. Answers where
-    /// they may end then: further, if somebody else had the same wish and was faster.
+    /// Makes the file ready for records up to `end`, from `start` on, which is where records may end now, and that durable.
+    /// Answers where they may end then: further, if somebody else had the same wish and was faster.
+    ///
+    /// Zeros are synced piece by piece: a sync of records meanwhile waits for one piece, not for all.
     ///
     /// # Errors
     /// [`Error::NoSpace`]: the file may be longer, but nothing relies on it. [`Error::Io`]: the log has failed.
     pub(super) fn grow(&self, start: u64, end: u64) -> Result<u64> {
         let mut grown = self.grown.lock().unwrap_or_else(PoisonError::into_inner);
         if *grown < end {
-            let made = self.zero_fill((*grown).max(start), end);
-            made.and_then(|()| self.sync_all()).map_err(|error| match error {
-                Error::NoSpace { .. } => error,
-                error => self.fail(error),
-            })?;
+            let mut synced_to = start;
+            loop {
+                let zeroed = self.zero_piece(start, end)?;
+                if zeroed >= end {
+                    break;
+                }
+                if zeroed - synced_to.min(zeroed) >= SYNC_BYTES {
+                    self.durable.alone(|| self.file.sync_data())?;
+                    synced_to = zeroed;
+                }
+            }
+            self.sync_all()?;
             *grown = end;
         }
         Ok(*grown)
     }
 
-    /// Writes zeros to `start..end` of the file, the present end and the future one.
+    /// As [`grow`](Self::grow), but only makes `needed` bytes of the part up to `end` ready, and nothing durable: for a write that
+    /// cannot wait for a disk. Answers where records may end.
     ///
-    /// They are written, not only reserved: a file system marks reserved space as not yet written, and
-    /// each first sync of a record in it would have to change that mark. And they are synced piece by piece: a sync of
-    /// records meanwhile waits for one piece, not for all.
-    fn zero_fill(&self, start: u64, end: u64) -> Result<()> {
-        self.file.allocate(start, end - start)?;
-        let mut at = start;
-        while at < end {
-            let piece = at..end.min(at + SYNC_BYTES);
-            at = piece.end;
-            self.write_zeros(piece)?;
-            if at < end {
-                self.durable.alone(|| self.file.sync_data())?;
+    /// # Errors
+    /// As [`grow`](Self::grow).
+    pub(super) fn grow_hastily(&self, start: u64, needed: u64, end: u64) -> Result<u64> {
+        loop {
+            let zeroed = self.zero_piece(start, end)?;
+            if zeroed >= needed.min(end) {
+                return Ok(zeroed);
             }
         }
-        Ok(())
+    }
+
+    /// Sees to it that the file ends at `end` at least, and writes the next zeros behind `start` if they are missing. Answers how
+    /// far zeros were written, `end` at most.
+    ///
+    /// They are written, not only reserved: a file system marks reserved space as not yet written, and
+    /// each first sync of a record in it would have to change that mark.
+    fn zero_piece(&self, start: u64, end: u64) -> Result<u64> {
+        let mut zeros = self.zeros.lock().unwrap_or_else(PoisonError::into_inner);
+        zeros.zeroed = zeros.zeroed.max(start);
+        if zeros.extended < end {
+            self.file.extend(end).map_err(|error| self.unless_no_space(error))?;
+            zeros.extended = end;
+        }
+        let piece = zeros.zeroed..end.min(zeros.zeroed + ZEROS_BYTES);
+        if !piece.is_empty() {
+            self.write_zeros(piece.clone()).map_err(|error| self.unless_no_space(error))?;
+            zeros.zeroed = piece.end;
+        }
+        Ok(zeros.zeroed.min(end))
+    }
+
+    /// Reserves blocks for the file up to `end` if that is no great part of what the disk has left.
+    pub(super) fn reserve(&self, start: u64, end: u64) {
+        let wanted = end.saturating_sub(start);
+        if self.file.free_bytes().is_some_and(|free| wanted <= free / RESERVED_PART) {
+            self.file.reserve(end);
+        }
+    }
+
+    /// Gives the blocks back that were reserved and not used.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub(super) fn give_reserve_back(&self) -> Result<()> {
+        self.file.len().and_then(|length| self.file.set_len(length))
+    }
+
+    /// Remembers a failure other than a full disk.
+    fn unless_no_space(&self, error: Error) -> Error {
+        match error {
+            Error::NoSpace { .. } => error,
+            error => self.fail(error),
+        }
     }
 
     /// Overwrites slots with zeros and makes them, and all that was logged before, durable.

@@ -13,9 +13,9 @@
 //! - A group of records is logged only after [`Appender::reserve`] granted room for all of it: all "no
 //!   space" answers come before the first byte.
 //! - Space is reused only after [`Appender::release`]: the caller proves that no superblock needs it.
-//! - The file is zero-filled and synced before records go to a new part of it, so that a sync of records
-//!   changes no metadata of the file system. This is done ahead, without the writer lock ([`Appender::begin_growth`]);
-//!   a write waits for it only if it needs the new part before that is there.
+//! - Zeros are written to a new part of the file before records go there, so that a sync of records changes no metadata of
+//!   the file system. This is done and synced ahead, without the writer lock (`growth`). A write that needs the new part before that
+//!   is durable waits for a piece of zeros, never for the disk, and leaves a Grow record where a power cut may end the file.
 //! - The first failed write or sync makes the log fail for ever: what reached the disk is unknown, and
 //!   asking the kernel again would tell a lie.
 //! - After a sync, the next group begins with a Sync record that says how far the log was durable. By that
@@ -29,6 +29,7 @@
 mod append;
 mod durable;
 mod file;
+mod growth;
 #[cfg(test)]
 #[cfg(loom)]
 mod interleavings;

@@ -14,9 +14,10 @@ use cidstore_core::E;
 use cidstore_core::layout::record::{HybridTime, Opcode, RING_START};
 use proptest::prelude::*;
 
+use super::growth::Growth;
 use super::{Appender, Room, ScanEnd, ScanStart, Wal, WalOptions};
 use crate::error::{Error, Result};
-use crate::io::{CrashModel, OpenMode, OsDisk, RecordingDisk};
+use crate::io::{Choice, CrashModel, OpenMode, OsDisk, RecordingDisk};
 
 const SALT: u64 = 0x0bad_cafe_0000_0002;
 const FILE_ID: [u8; 16] = [3; 16];
@@ -28,6 +29,8 @@ enum Step {
     Batch(u64),
     Sync,
     Idle,
+    /// Begins a growth that is due, or ends the one that was begun.
+    Grow,
     /// A checkpoint cut here becomes the older superblock's after the next one.
     Cut,
 }
@@ -39,6 +42,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => Just(Step::Sync),
         1 => Just(Step::Idle),
         2 => Just(Step::Cut),
+        2 => Just(Step::Grow),
     ];
     prop::collection::vec(step, 1..60)
 }
@@ -67,6 +71,7 @@ struct History {
     disk: RecordingDisk,
     wal: Arc<Wal>,
     appender: Appender,
+    growth: Option<Growth>,
     logged: Vec<Logged>,
     /// LSNs of the last record of each single operation or batch.
     boundaries: Vec<u64>,
@@ -85,8 +90,19 @@ impl History {
         let appender = Appender::start(Arc::clone(&wal), shared, SALT, 1, time).unwrap();
         let cuts = [ScanStart { offset: RING_START, lsn: 1, salt: SALT }; 2];
         let (logged, boundaries, moments) = (Vec::new(), Vec::new(), Vec::new());
-        let mut history =
-            Self { directory, path, disk, wal, appender, logged, boundaries, cuts, moments };
+        let growth = None;
+        let mut history = Self {
+            directory,
+            path,
+            disk,
+            wal,
+            appender,
+            growth,
+            logged,
+            boundaries,
+            cuts,
+            moments,
+        };
         history.note();
         history
     }
@@ -111,6 +127,10 @@ impl History {
                     self.appender.witness_when_idle().unwrap();
                 }
                 Step::Cut => self.cut(),
+                Step::Grow => match self.growth.take() {
+                    Some(growth) => self.appender.end_growth(growth.carry_out()).unwrap(),
+                    None => self.growth = self.appender.begin_growth(),
+                },
             }
             self.note();
         }
@@ -254,6 +274,35 @@ proptest! {
             history.check_prefix(moment.start, &delivered);
             history.check_durable(&delivered, &moment);
             history.check_resumed(moment.start, delivered, &end);
+        }
+    }
+
+    #[test]
+    fn survives_a_power_cut_that_takes_what_the_file_grew_by(steps in steps()) {
+        let mut history = History::new();
+        history.run(&steps);
+        let operations = history.disk.operations();
+        for moment in &history.moments {
+            let model = CrashModel::after(&operations[..moment.disk]);
+            let (mut length, mut lengths) = (0, 0);
+            while length <= lengths {
+                // All that was written is there, as far as the file is long enough.
+                let image = model.image(&mut |choice, later| match choice {
+                    Choice::Length { .. } => {
+                        lengths = later;
+                        length
+                    }
+                    _ => later,
+                });
+                let content = &image.files[&history.path];
+                let (delivered, end) = history.recover(content, moment.start).unwrap();
+                history.check_prefix(moment.start, &delivered);
+                history.check_durable(&delivered, moment);
+                if lengths > 0 {
+                    history.check_resumed(moment.start, delivered, &end);
+                }
+                length += 1;
+            }
         }
     }
 

@@ -22,8 +22,8 @@ pub(super) const SLOT: u64 = RECORD_BYTES as u64;
 pub(super) enum Plan {
     /// It fits.
     Fits,
-    /// The file should end here first. If it cannot, the group fits all the same or not.
-    Grow { end: u64, fits_without: bool },
+    /// The file should grow first. If it cannot, the group fits all the same or not.
+    Grow { fits_without: bool },
     /// It does not fit until records are released.
     Full,
 }
@@ -56,6 +56,10 @@ impl Ring {
 
     pub(super) fn end(&self) -> u64 {
         self.end
+    }
+
+    pub(super) fn end_max(&self) -> u64 {
+        self.end_max
     }
 
     pub(super) fn set_end(&mut self, end: u64) {
@@ -100,6 +104,19 @@ impl Ring {
         self.slots_behind() * SLOT >= (self.end - RING_START) / 2
     }
 
+    /// Where a file should end that takes so many records before it wraps, if it ends at `end` otherwise: no further than it may.
+    pub(super) fn end_for(&self, records: u64, mut end: u64) -> u64 {
+        while end < self.end_max && records > self.slots_ahead(end) {
+            end = self.doubled(end);
+        }
+        end
+    }
+
+    /// The least end before which so many records fit.
+    pub(super) fn end_needed(&self, records: u64) -> u64 {
+        self.head + (records + 1) * SLOT
+    }
+
     fn doubled(&self, end: u64) -> u64 {
         (RING_START + (end - RING_START) * 2).min(self.end_max)
     }
@@ -135,12 +152,9 @@ impl Ring {
         if self.wrapped || records <= self.slots_ahead(self.end) || (fits && self.wrap_pays()) {
             return if fits { Plan::Fits } else { Plan::Full };
         }
-        let mut end = self.end;
-        while end < self.end_max && records > self.slots_ahead(end) {
-            end = self.doubled(end);
-        }
+        let end = self.end_for(records, self.end);
         if end > self.end && records <= self.slots_free(end) {
-            Plan::Grow { end, fits_without: fits }
+            Plan::Grow { fits_without: fits }
         } else if fits {
             Plan::Fits
         } else {
@@ -224,12 +238,13 @@ mod tests {
         let mut ring = Ring::new(END, RING_START + 3 * RING);
         advanced(&mut ring, 60);
         assert!(ring.release(RING_START + 10 * SLOT));
-        let end = RING_START + 2 * RING;
         assert_eq!(ring.plan(3), Plan::Fits);
-        assert_eq!(ring.plan(4), Plan::Grow { end, fits_without: true });
-        assert_eq!(ring.plan(20), Plan::Grow { end, fits_without: false });
-        assert_eq!(ring.plan(100), Plan::Grow { end: ring.end_max, fits_without: false });
+        assert_eq!(ring.plan(4), Plan::Grow { fits_without: true });
+        assert_eq!(ring.plan(20), Plan::Grow { fits_without: false });
+        assert_eq!(ring.plan(100), Plan::Grow { fits_without: false });
         assert_eq!(ring.plan(200), Plan::Full);
+        assert_eq!(ring.end_for(20, ring.end), RING_START + 2 * RING);
+        assert_eq!(ring.end_for(100, ring.end), ring.end_max);
         assert!(ring.release(RING_START + 40 * SLOT));
         assert_eq!(ring.plan(4), Plan::Fits);
     }

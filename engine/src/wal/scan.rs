@@ -74,6 +74,7 @@ impl Wal {
             time: HybridTime::default(),
             operations: 0,
             batch: None,
+            grown_behind: None,
             deliver,
         };
         scan.check_start()?;
@@ -113,6 +114,8 @@ struct Scan<'a> {
     time: HybridTime,
     operations: u64,
     batch: Option<Batch>,
+    /// Offset and LSN of the last Grow record.
+    grown_behind: Option<(u64, u64)>,
     deliver: &'a mut dyn FnMut(Opcode, &Record) -> Result<()>,
 }
 
@@ -135,7 +138,14 @@ impl Scan<'_> {
     /// Takes the next record; what is wrong with it, if it is not the expected one.
     fn step(&mut self) -> Result<Option<RecordError>> {
         if self.offset >= self.slots.end {
-            // The last slot of a file is only ever a wrap record.
+            if let Some(place) =
+                self.grown_behind.filter(|(offset, _)| offset + SLOT == self.offset)
+            {
+                // A power cut took what the file had grown by. The log goes on in place of the record that told of it.
+                (self.offset, self.lsn) = place;
+                return Ok(Some(RecordError::Empty));
+            }
+            // Else the last slot of a file is only ever a wrap record.
             return self.corrupt(format!("the log was cut before record {}", self.lsn));
         }
         let bytes = self.slots.at(self.offset)?;
@@ -146,6 +156,9 @@ impl Scan<'_> {
         let Some(opcode) = record.opcode() else {
             return self.corrupt(format!("record {} has an unknown opcode", self.lsn));
         };
+        if opcode == Opcode::Grow {
+            self.grown_behind = Some((self.offset, self.lsn));
+        }
         self.take(opcode, record)?;
         self.time = record.time;
         let Some(next) = self.lsn.checked_add(1) else {
@@ -160,8 +173,8 @@ impl Scan<'_> {
         match (opcode, self.batch.take()) {
             (Opcode::Begin, None) => self.begin(record.key.low),
             (Opcode::Commit, Some(batch)) => self.commit(batch, record.key.low),
-            // A batch may go round the end of the ring.
-            (Opcode::Wrap, batch) => {
+            // A batch may go round the end of the ring, or into what the file grew by.
+            (Opcode::Wrap | Opcode::Grow, batch) => {
                 self.batch = batch;
                 Ok(())
             }

@@ -1,7 +1,7 @@
 //! Growth ahead of need, without the writer lock.
 
 use super::*;
-use crate::wal::append::Growth;
+use crate::wal::growth::Growth;
 
 /// Appends until growth is due, and begins it.
 fn begun(log: &mut Fixture) -> Growth {
@@ -24,9 +24,9 @@ fn a_log_that_grows_ahead_is_longer_before_it_must_be() {
     let mut log = Fixture::new();
     let growth = begun(&mut log);
     let before = log.appender.file_bytes();
-    growth.carry_out().unwrap();
+    let made = growth.carry_out();
     assert_eq!(log.appender.file_bytes(), before, "not before it is told");
-    log.appender.end_growth(Ok(())).unwrap();
+    log.appender.end_growth(made).unwrap();
     assert_eq!(log.appender.file_bytes(), RING_START + 2 * 4096);
     assert_eq!(fs::metadata(&log.path).unwrap().len(), log.appender.file_bytes());
     log.insert(60);
@@ -50,8 +50,7 @@ fn a_write_that_cannot_wait_adopts_the_growth_and_wraps_no_sooner() {
         assert_eq!(log.appender.file_bytes(), RING_START + 2 * 4096);
         assert!(log.appender.position() > RING_START + 4096, "no wrap in a file that grows");
         // The slower one comes too late: what was written since stays.
-        growth.carry_out().unwrap();
-        log.appender.end_growth(Ok(())).unwrap();
+        log.appender.end_growth(growth.carry_out()).unwrap();
         assert_whole(&log);
         assert_eq!(log.appender.file_bytes(), RING_START + 2 * 4096);
     }
@@ -85,4 +84,84 @@ fn a_full_disk_is_not_asked_again_and_again() {
     assert!(!log.appender.is_growth_due());
     log.insert(3);
     assert_whole(&log);
+}
+
+/// A log whose writes went on behind the end that the file was sure to have.
+fn grown_in_haste() -> Fixture {
+    let mut log = Fixture::new();
+    for kind in [OperationKind::SyncData, OperationKind::SyncAll] {
+        log.disk.inject(Fault::new(libc::EIO).kind(kind));
+    }
+    log.insert(60);
+    log.insert(10);
+    assert!(log.appender.position() > RING_START + 4096, "no wrap");
+    assert_whole(&log);
+    log
+}
+
+#[test]
+fn a_write_that_needs_a_longer_file_waits_for_no_sync() {
+    let mut log = grown_in_haste();
+    // As far as the file may go: twice more.
+    log.insert(50);
+    log.insert(100);
+    assert_eq!(log.appender.file_bytes(), RING_START + 4 * 4096);
+    assert_whole(&log);
+    assert!(log.wal.sync(1).is_err(), "a sync would have failed");
+}
+
+#[test]
+fn a_power_cut_that_takes_what_a_file_grew_by_in_haste_ends_the_log_there() {
+    let log = grown_in_haste();
+    File::options().write(true).open(&log.path).unwrap().set_len(RING_START + 4096).unwrap();
+    let wal = Arc::new(open(&log.path).unwrap());
+    let (delivered, end) = scan(&wal, FIRST).unwrap();
+    assert_eq!(delivered, (1..=63).collect::<Vec<_>>());
+    assert_eq!((end.resume, end.reason), ((RING_START + 63 * 64, 64), RecordError::Empty));
+    let disk = Arc::new(OsDisk);
+    let mut appender = Appender::resume(Arc::clone(&wal), disk, FIRST, &end).unwrap();
+    assert_eq!(appender.reserve(5).unwrap(), Room::Granted);
+    for _ in 0..5 {
+        appender.append(Opcode::Insert, E::from(1), E::from(2)).unwrap();
+    }
+    appender.flush().unwrap();
+    assert_eq!(scan(&wal, FIRST).unwrap().0.len(), 63 + 5);
+}
+
+#[test]
+fn a_grow_record_has_its_slot_reserved() {
+    let mut log = Fixture::new();
+    log.insert(47);
+    // The group is given up, what the file grew by stays.
+    assert_eq!(log.appender.reserve(20).unwrap(), Room::Granted);
+    assert_eq!(log.appender.file_bytes(), RING_START + 2 * 4096);
+    log.insert(1);
+    log.sync();
+    // Without the Grow record these would just fit, with the Sync record that they begin with, before the last slot.
+    log.insert(128 - 48 - 2);
+    assert_eq!(log.appender.file_bytes(), RING_START + 4 * 4096);
+    assert_whole(&log);
+}
+
+#[test]
+fn a_log_that_is_shorter_than_any_power_cut_leaves_it_was_cut() {
+    let log = grown_in_haste();
+    File::options().write(true).open(&log.path).unwrap().set_len(RING_START + 4096 + 64).unwrap();
+    assert_eq!(corrupt_offset(scan(&open(&log.path).unwrap(), FIRST)), RING_START + 4096 + 64);
+}
+
+#[test]
+fn what_a_file_grew_by_in_haste_is_made_durable_once() {
+    let mut log = Fixture::new();
+    log.insert(60);
+    log.insert(10);
+    assert!(log.appender.is_growth_due());
+    let growth = log.appender.begin_growth().unwrap();
+    assert!(!log.appender.is_growth_due());
+    log.appender.end_growth(growth.carry_out()).unwrap();
+    assert!(!log.appender.is_growth_due());
+    log.disk.inject(Fault::new(libc::EIO).kind(OperationKind::SyncAll));
+    log.appender.settle_growth().unwrap();
+    let mut log = grown_in_haste();
+    assert!(log.appender.settle_growth().is_err(), "a sync that fails");
 }

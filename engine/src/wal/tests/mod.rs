@@ -337,8 +337,10 @@ fn a_full_ring_waits_for_release() {
     let mut log = Fixture::new();
     let bytes = fs::metadata(&log.path).unwrap().len();
     assert_eq!(bytes, RING_START + 4096);
+    let mut inserted = 0;
     while log.appender.reserve(10).unwrap() == Room::Granted {
         log.insert(10);
+        inserted += 10;
     }
     assert_eq!(fs::metadata(&log.path).unwrap().len(), RING_START + 4 * 4096);
     assert!(log.appender.used_bytes() + log.appender.free_bytes() <= 4 * 4096);
@@ -346,7 +348,9 @@ fn a_full_ring_waits_for_release() {
     let last = log.appender.last_lsn();
     assert!(log.appender.append(Opcode::Insert, E::ZERO, E::ZERO).is_err(), "not granted");
     assert_eq!(log.appender.last_lsn(), last);
-    assert_eq!(log.scan().unwrap().0.len() as u64, last);
+    let (delivered, end) = log.scan().unwrap();
+    // Of the records, two tell where the file grew.
+    assert_eq!((delivered.len(), end.lsn, last), (inserted, last + 1, inserted as u64 + 2));
     let cut = log.appender.position();
     assert!(log.appender.release(cut));
     assert_eq!(log.appender.used_bytes(), 0);
@@ -432,12 +436,19 @@ fn the_first_failed_sync_ends_the_log_for_ever() {
 
 #[test]
 fn a_growth_that_fails_half_way_ends_the_log() {
-    for kind in [OperationKind::Write, OperationKind::SyncAll] {
-        let mut log = Fixture::new();
+    let failing = |kind| {
+        let log = Fixture::new();
         log.disk.inject(Fault::new(libc::EIO).kind(kind).once().torn());
-        assert!(matches!(log.appender.reserve(100), Err(Error::Io { .. })));
-        assert!(matches!(log.appender.reserve(1), Err(Error::Failed { .. })));
-    }
+        log
+    };
+    let mut log = failing(OperationKind::Write);
+    assert!(matches!(log.appender.reserve(100), Err(Error::Io { .. })));
+    assert!(matches!(log.appender.reserve(1), Err(Error::Failed { .. })));
+    let mut log = failing(OperationKind::SyncAll);
+    log.insert(100);
+    let growth = log.appender.begin_growth().unwrap();
+    assert!(matches!(log.appender.end_growth(growth.carry_out()), Err(Error::Io { .. })));
+    assert!(matches!(log.appender.reserve(1), Err(Error::Failed { .. })));
 }
 
 #[test]
