@@ -10,6 +10,7 @@ use cidstore_core::layout::table::{Space, TableSlot};
 use cidstore_core::layout::{PAGE_BYTES, PAGE_WORDS};
 use cidstore_core::protocol::bucket_build::{self, Header, Item};
 use cidstore_core::protocol::bucket_seal;
+use cidstore_core::protocol::word::Word;
 use zerocopy::IntoBytes;
 
 use crate::checkpoint::Checkpointer;
@@ -92,7 +93,7 @@ impl<'scope> PageWriter<'scope> {
         if bucket_build::build(&self.page, &header, items).is_err() {
             unreachable!("the caller counted the positions");
         }
-        let mut words = self.page.each_ref().map(|word| word.load(Ordering::Relaxed));
+        let mut words = Word::load_all(&self.page);
         bucket_seal::seal_words(&mut words);
         self.run.push(words);
         self.placed.push(Placed { prefix, local_depth, slot: TableSlot::default() });

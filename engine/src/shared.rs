@@ -12,6 +12,7 @@ use cidstore_core::layout::table::{Space, TableKind};
 use cidstore_core::layout::{PAGE_BYTES, PAGE_WORDS};
 use cidstore_core::protocol::lookup::View;
 use cidstore_core::protocol::tag_copy::TagCopy;
+use cidstore_core::protocol::word::Word;
 
 use crate::error::{Error, Result};
 use crate::io::{self, DiskFile};
@@ -239,7 +240,7 @@ impl Checksums {
             return true;
         }
         // Relaxed: pages of the file do not change while a pin holds them.
-        let words = page.each_ref().map(|word| word.load(Ordering::Relaxed));
+        let words = Word::load_all(page);
         let bytes: &[u8; PAGE_BYTES] = zerocopy::transmute_ref!(&words);
         page_checksum(space, number, bytes) == self.of(space).get(number)
     }

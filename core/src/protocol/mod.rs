@@ -13,6 +13,8 @@ pub mod bucket_read;
 pub mod bucket_seal;
 pub mod bucket_split;
 pub mod bucket_write;
+#[allow(unsafe_code)]
+mod bulk_copy;
 pub mod content;
 mod draft;
 mod entry;

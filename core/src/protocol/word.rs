@@ -6,6 +6,7 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
+use super::bulk_copy;
 use crate::layout::PAGE_WORDS;
 use crate::probe;
 
@@ -28,6 +29,20 @@ pub trait Word: Sized {
     #[inline(always)]
     fn equal_bytes(words: &[Self; 8], byte: u8) -> u64 {
         probe::equal(&words.each_ref().map(|word| word.load(Ordering::Relaxed)), byte)
+    }
+
+    /// Loads all of these words: as if each were loaded Relaxed, in whatever order.
+    #[inline(always)]
+    fn load_all<const WORDS: usize>(words: &[Self; WORDS]) -> [u64; WORDS] {
+        words.each_ref().map(|word| word.load(Ordering::Relaxed))
+    }
+
+    /// Copies all words: as if each were loaded and stored Relaxed, in whatever order.
+    #[inline(always)]
+    fn copy_all<const WORDS: usize>(from: &[Self; WORDS], to: &[Self; WORDS]) {
+        for (from, to) in from.iter().zip(to) {
+            to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
     }
 
     /// Called between two attempts to read something that a writer is just changing.
@@ -55,5 +70,49 @@ impl Word for AtomicU64 {
     #[inline(always)]
     fn equal_bytes(words: &[Self; 8], byte: u8) -> u64 {
         probe::equal_shared(words, byte)
+    }
+
+    #[inline(always)]
+    fn load_all<const WORDS: usize>(words: &[Self; WORDS]) -> [u64; WORDS] {
+        bulk_copy::load(words)
+    }
+
+    #[inline(always)]
+    fn copy_all<const WORDS: usize>(from: &[Self; WORDS], to: &[Self; WORDS]) {
+        bulk_copy::copy(from, to);
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests {
+    use super::*;
+
+    fn numbers() -> Box<Page> {
+        Box::new(core::array::from_fn(|index| AtomicU64::new((index as u64 + 1) << 40 | 7)))
+    }
+
+    fn one_by_one(page: &Page) -> [u64; PAGE_WORDS] {
+        page.each_ref().map(|word| word.load(Ordering::Relaxed))
+    }
+
+    #[test]
+    fn all_words_are_loaded_as_one_by_one() {
+        let page = numbers();
+        assert_eq!(Word::load_all(&*page), one_by_one(&page));
+        let few: [AtomicU64; 3] = [5, 6, 7].map(AtomicU64::new);
+        assert_eq!(Word::load_all(&few), [5, 6, 7]);
+    }
+
+    #[test]
+    fn all_words_are_copied_and_none_beside_them() {
+        let from = numbers();
+        let pages: [Page; 3] = core::array::from_fn(|_| [const { AtomicU64::new(3) }; PAGE_WORDS]);
+        Word::copy_all(&from, &pages[1]);
+        assert_eq!(one_by_one(&pages[1]), one_by_one(&numbers()));
+        assert_eq!(one_by_one(&from), one_by_one(&numbers()));
+        for beside in [&pages[0], &pages[2]] {
+            assert_eq!(one_by_one(beside), [3; PAGE_WORDS]);
+        }
     }
 }

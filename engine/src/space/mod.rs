@@ -17,9 +17,8 @@ pub(crate) mod region;
 #[cfg(not(loom))]
 pub(crate) mod reserved;
 
-use std::sync::atomic::Ordering;
-
 use cidstore_core::layout::PAGE_WORDS;
+use cidstore_core::protocol::word::Word;
 
 use region::Region;
 
@@ -39,9 +38,7 @@ pub(crate) const fn is_pool(page: u32) -> bool {
 impl Region {
     /// Copies a page into a private buffer.
     pub(crate) fn copy_out(&self, page: u32, out: &mut [u64; PAGE_WORDS]) {
-        for (to, from) in out.iter_mut().zip(self.page(page)) {
-            // Relaxed: the caller has the page's immutability (or the writer lock) on its side.
-            *to = from.load(Ordering::Relaxed);
-        }
+        // Relaxed: the caller has the page's immutability (or the writer lock) on its side.
+        *out = Word::load_all(self.page(page));
     }
 }

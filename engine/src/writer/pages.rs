@@ -14,6 +14,7 @@ use cidstore_core::layout::table::Space;
 use cidstore_core::layout::table::TableKind;
 use cidstore_core::layout::{PAGE_WORDS, value};
 use cidstore_core::protocol::bucket_write::BucketWriter;
+use cidstore_core::protocol::word::Word;
 
 use super::numbers::Numbers;
 use crate::error::Error;
@@ -228,10 +229,8 @@ impl Pages {
             Space::Values => &self.shared.regions.values,
             _ => &self.shared.regions.buckets,
         };
-        for (to, from) in region.page(to).iter().zip(region.page(from)) {
-            // Relaxed: nobody reads the copy before a slot names it, with Release.
-            to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
-        }
+        // Relaxed: nobody reads the copy before a slot names it, with Release.
+        Word::copy_all(region.page(from), region.page(to));
         region.page(to)[value::GENERATION_WORD].store(self.generation, Ordering::Relaxed);
     }
 
