@@ -235,6 +235,7 @@ impl Checksums {
     }
 
     /// Whether a page is as it was written. Pages in memory are.
+    #[inline(never)]
     fn is_sound(&self, space: Space, number: u32, page: &Page) -> bool {
         if is_pool(number) || number == 0 {
             return true;

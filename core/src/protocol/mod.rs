@@ -13,6 +13,7 @@ pub mod bucket_read;
 pub mod bucket_seal;
 pub mod bucket_split;
 pub mod bucket_write;
+#[cfg(all(target_arch = "x86_64", not(miri)))]
 #[allow(unsafe_code)]
 mod bulk_copy;
 pub mod content;

@@ -6,6 +6,7 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
+#[cfg(all(target_arch = "x86_64", not(miri)))]
 use super::bulk_copy;
 use crate::layout::PAGE_WORDS;
 use crate::probe;
@@ -35,6 +36,14 @@ pub trait Word: Sized {
     #[inline(always)]
     fn load_all<const WORDS: usize>(words: &[Self; WORDS]) -> [u64; WORDS] {
         words.each_ref().map(|word| word.load(Ordering::Relaxed))
+    }
+
+    /// As [`load_all`](Self::load_all), to where they are wanted.
+    #[inline(always)]
+    fn load_all_into<const WORDS: usize>(words: &[Self; WORDS], to: &mut [u64; WORDS]) {
+        for (word, to) in words.iter().zip(to) {
+            *to = word.load(Ordering::Relaxed);
+        }
     }
 
     /// Copies all words: as if each were loaded and stored Relaxed, in whatever order.
@@ -72,11 +81,19 @@ impl Word for AtomicU64 {
         probe::equal_shared(words, byte)
     }
 
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
     #[inline(always)]
     fn load_all<const WORDS: usize>(words: &[Self; WORDS]) -> [u64; WORDS] {
         bulk_copy::load(words)
     }
 
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    #[inline(always)]
+    fn load_all_into<const WORDS: usize>(words: &[Self; WORDS], to: &mut [u64; WORDS]) {
+        bulk_copy::load_into(words, to);
+    }
+
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
     #[inline(always)]
     fn copy_all<const WORDS: usize>(from: &[Self; WORDS], to: &[Self; WORDS]) {
         bulk_copy::copy(from, to);
@@ -99,7 +116,10 @@ mod tests {
     #[test]
     fn all_words_are_loaded_as_one_by_one() {
         let page = numbers();
-        assert_eq!(Word::load_all(&*page), one_by_one(&page));
+        assert_eq!(Word::load_all(&page), one_by_one(&page));
+        let mut words = [[3; PAGE_WORDS]; 3];
+        Word::load_all_into(&page, &mut words[1]);
+        assert_eq!(words, [[3; PAGE_WORDS], one_by_one(&page), [3; PAGE_WORDS]]);
         let few: [AtomicU64; 3] = [5, 6, 7].map(AtomicU64::new);
         assert_eq!(Word::load_all(&few), [5, 6, 7]);
     }

@@ -39,6 +39,6 @@ impl Region {
     /// Copies a page into a private buffer.
     pub(crate) fn copy_out(&self, page: u32, out: &mut [u64; PAGE_WORDS]) {
         // Relaxed: the caller has the page's immutability (or the writer lock) on its side.
-        *out = Word::load_all(self.page(page));
+        Word::load_all_into(self.page(page), out);
     }
 }

@@ -73,6 +73,22 @@ impl LogGrowth {
 const RESERVED_TIMES: u64 = 4;
 const RESERVED_BYTES_MIN: u64 = 16 << 20;
 
+/// Blocks to be reserved for the log, without the writer lock.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Reservation {
+    wal: Arc<Wal>,
+    start: u64,
+    end: u64,
+}
+
+impl Reservation {
+    /// Has the disk reserve them, if it has enough. Takes as long as the disk takes to find them.
+    pub(crate) fn carry_out(&self) {
+        self.wal.reserve(self.start, self.end);
+    }
+}
+
 /// A growth of the log that is carried out without the writer lock.
 #[derive(Debug)]
 #[must_use]
@@ -80,19 +96,6 @@ pub(crate) struct Growth {
     wal: Arc<Wal>,
     start: u64,
     end: u64,
-}
-
-/// Blocks to be reserved without the writer lock.
-#[derive(Debug)]
-#[must_use]
-pub(crate) struct Reservation(Growth);
-
-impl Reservation {
-    /// Has the disk reserve the blocks, if it has enough.
-    pub(crate) fn carry_out(&self) {
-        let Growth { wal, start, end } = &self.0;
-        wal.reserve(*start, *end);
-    }
 }
 
 impl Growth {
@@ -125,7 +128,7 @@ impl Appender {
         let (start, end) = (self.growth.goal.unwrap_or(self.ring.end()), self.reserve_wanted());
         let is_due = self.is_reservation_due();
         self.growth.reserved = self.growth.reserved.max(end);
-        is_due.then(|| Reservation(Growth { wal: Arc::clone(&self.wal), start, end }))
+        is_due.then(|| Reservation { wal: Arc::clone(&self.wal), start, end })
     }
 
     /// True if [`begin_growth`](Self::begin_growth) has something to do.
