@@ -27,11 +27,21 @@ struct Due {
 
 /// Where room is to be made. Each has a thread: a busy disk can make the log's wait for seconds, and who waits for memory
 /// need not wait for that.
-#[derive(Clone, Copy, Debug, Default)]
-struct RoomDue {
-    log: bool,
-    file: bool,
-    memory: bool,
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct RoomDue {
+    pub(super) log: bool,
+    pub(super) file: bool,
+    pub(super) memory: bool,
+}
+
+impl RoomDue {
+    fn or(self, other: Self) -> Self {
+        Self {
+            log: self.log || other.log,
+            file: self.file || other.file,
+            memory: self.memory || other.memory,
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -97,12 +107,15 @@ impl Background {
         }
     }
 
-    /// Asks for room in the log, the file or memory.
-    pub(crate) fn request_room(&self) {
+    /// Asks for room where it is due.
+    pub(super) fn request_room(&self, wanted: RoomDue) {
+        if wanted == RoomDue::default() {
+            return;
+        }
         let mut due = lock(&self.bell.due);
-        let RoomDue { log, file, memory } = due.room;
-        if !(log && file && memory) {
-            due.room = RoomDue { log: true, file: true, memory: true };
+        let all = due.room.or(wanted);
+        if due.room != all {
+            due.room = all;
             self.bell.rung.notify_all();
         }
     }

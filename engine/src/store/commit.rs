@@ -344,9 +344,7 @@ impl Engine {
         if changed > self.tuned.checkpoint_part(DIRTY_PAGES_MAX) || logged > log_due {
             self.background.request_checkpoint();
         }
-        if self.is_room_due(state) {
-            self.background.request_room();
-        }
+        self.background.request_room(self.room_due(state));
     }
 
     /// Makes everything logged so far durable.

@@ -3,19 +3,24 @@
 
 use std::ops::Range;
 
+use super::background::RoomDue;
 use super::engine::{Engine, WriterState};
 use crate::error::{Error, Result};
 use crate::space::pool::Pool;
 use crate::wal::Appender;
 
 impl Engine {
-    /// True if one of the three below has something to do.
-    pub(super) fn is_room_due(&self, state: &WriterState) -> bool {
+    /// Which of the three below have something to do.
+    pub(super) fn room_due(&self, state: &WriterState) -> RoomDue {
         let pages = &state.writer.pages;
-        state.log.as_ref().is_some_and(|log| log.is_growth_due() || log.is_reservation_due())
-            || self.file_length.is_due()
-            || pages.bucket_pool.is_memory_due()
-            || pages.value_pool.is_memory_due()
+        RoomDue {
+            log: state
+                .log
+                .as_ref()
+                .is_some_and(|log| log.is_growth_due() || log.is_reservation_due()),
+            file: self.file_length.is_due(),
+            memory: pages.bucket_pool.is_memory_due() || pages.value_pool.is_memory_due(),
+        }
     }
 
     /// Has the disk reserve the blocks that the data file will need.
