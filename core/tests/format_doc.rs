@@ -210,7 +210,7 @@ fn structures() -> Vec<Structure> {
             reserved_tail,
         }),
         structure!(InnerPage { header, separators, children, reserved }),
-        structure!(LogHeader { magic, format_version, reserved, file_id, reserved_tail, checksum }),
+        structure!(LogHeader { magic, format_version, checksum, file_id, salt, reserved_tail }),
         structure!(Record { version_op, flags, reserved, checksum, lsn, time, key, value }),
         structure!(HybridTime { nanos, seq, shard }),
         structure!(ViewFrame { magic, body_bytes, checksum, file_bytes, roots, reserved }),

@@ -80,8 +80,12 @@ pub enum Error {
         /// The log that was expected.
         wal: PathBuf,
     },
-    /// The log belongs to another store, or to one whose data file is gone.
-    #[error("{}: this log belongs to another store than {}, or to one that was there before", wal.display(), path.display())]
+    /// The log belongs to another store, or to one whose data file is gone, or is an older log of this store, which was not
+    /// closed cleanly: acknowledged writes may be in the log that it was last opened with.
+    #[error(
+        "{}: this log belongs to another store than {}, to an earlier time of it, or to one that was there before",
+        wal.display(), path.display()
+    )]
     WalMismatch {
         /// The data file.
         path: PathBuf,

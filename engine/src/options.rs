@@ -98,6 +98,9 @@ impl OpenOptions {
     }
 
     /// Where the log lies. Default: beside the data file, with `-wal` added to its name.
+    ///
+    /// After a crash the store opens only with the log that it was last opened with; once closed, with any path. A log that is
+    /// no longer used stays where it is, and may be removed.
     pub fn wal_path(mut self, path: impl AsRef<Path>) -> Self {
         self.wal_path = Some(path.as_ref().into());
         self

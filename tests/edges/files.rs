@@ -241,6 +241,43 @@ fn the_log_of_another_store_beside_a_closed_one() {
     assert_refused(&scratch, |error| matches!(error, Error::WalMismatch { .. }));
 }
 
+/// It has the right id, and nothing of what was acknowledged since: recovery from it would forget that for good.
+#[test]
+fn an_older_log_of_the_same_store() {
+    let (scratch, mut model) = closed();
+    let older = scratch.log_bytes();
+    let store = buffered().open(scratch.data()).unwrap();
+    store.insert(77, 77).unwrap();
+    store.sync().unwrap();
+    model.insert(77, 77);
+    let killed = scratch.copy_as_killed(&store);
+    let newer = killed.log_bytes();
+    fs::write(killed.log(), &older).unwrap();
+    assert_refused(&killed, |error| matches!(error, Error::WalMismatch { .. }));
+    fs::write(killed.log(), newer).unwrap();
+    assert_store(&buffered().open(killed.data()).unwrap(), &model);
+}
+
+/// The log that another path has is one of an earlier time, once the store was written to with the usual one.
+#[test]
+fn the_log_at_another_path_that_was_used_before() {
+    let (scratch, mut model) = closed();
+    let elsewhere = |scratch: &Scratch| buffered().wal_path(scratch.path().join("fast.wal"));
+    elsewhere(&scratch).open(scratch.data()).unwrap().close().unwrap();
+    let store = buffered().open(scratch.data()).unwrap();
+    store.insert(77, 77).unwrap();
+    store.sync().unwrap();
+    model.insert(77, 77);
+    let killed = scratch.copy_as_killed(&store);
+    let before = killed.fingerprint();
+    let refused = elsewhere(&killed).open(killed.data()).map(drop).unwrap_err();
+    assert!(matches!(refused, Error::WalMismatch { .. }), "{refused}");
+    assert_eq!(killed.fingerprint(), before);
+    assert_store(&buffered().open(killed.data()).unwrap(), &model);
+    // Closed, it needs none, and takes either.
+    assert_store(&elsewhere(&killed).open(killed.data()).unwrap(), &model);
+}
+
 /// Whoever mislaid the data file must find the log as it was, and no empty store in its place.
 #[test]
 fn a_log_without_its_data_file_is_left_alone() {

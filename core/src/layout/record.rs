@@ -33,14 +33,14 @@ pub struct LogHeader {
     pub magic: [u8; 8],
     /// [`LOG_FORMAT_VERSION`].
     pub format_version: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// CRC-32C of the page with this field zero.
+    pub checksum: u32,
     /// The file id of the data file whose log this is.
     pub file_id: [u8; 16],
-    /// Zero.
-    pub reserved_tail: [u8; PAGE_BYTES - 36],
-    /// CRC-32C of the other 4092 bytes.
-    pub checksum: u32,
+    /// The salt of the records: the log's life. A superblock that needs the log names the same.
+    pub salt: u64,
+    /// Zero. What changes lies before, in one sector, so that a header is written whole or not at all.
+    pub reserved_tail: [u8; PAGE_BYTES - 40],
 }
 
 const _: () = assert!(size_of::<LogHeader>() == PAGE_BYTES);
@@ -90,16 +90,16 @@ impl fmt::Display for LogHeaderError {
 impl core::error::Error for LogHeaderError {}
 
 impl LogHeader {
-    /// The sealed header of the log of a data file.
+    /// The sealed header of the log of a data file, in the life that has this salt.
     #[must_use]
-    pub fn new(file_id: [u8; 16]) -> Self {
+    pub fn new(file_id: [u8; 16], salt: u64) -> Self {
         let mut header = Self {
             magic: LOG_MAGIC,
             format_version: LOG_FORMAT_VERSION,
-            reserved: 0,
-            file_id,
-            reserved_tail: [0; PAGE_BYTES - 36],
             checksum: 0,
+            file_id,
+            salt,
+            reserved_tail: [0; PAGE_BYTES - 40],
         };
         header.checksum = header.computed_checksum();
         header
@@ -131,8 +131,7 @@ impl LogHeader {
     }
 
     fn computed_checksum(&self) -> u32 {
-        let (bytes, _) = self.as_bytes().split_at(PAGE_BYTES - 4);
-        crc32c(bytes)
+        crc32c(Self { checksum: 0, ..*self }.as_bytes())
     }
 }
 
@@ -439,9 +438,10 @@ mod tests {
 
     #[test]
     fn a_log_header_is_checked() {
-        let header = LogHeader::new([7; 16]);
+        let header = LogHeader::new([7; 16], 5);
         let page: [u8; PAGE_BYTES] = zerocopy::transmute!(header);
-        assert_eq!(LogHeader::read(&page).map(|header| header.file_id), Ok([7; 16]));
+        let read = LogHeader::read(&page).map(|header| (header.file_id, header.salt));
+        assert_eq!(read, Ok(([7; 16], 5)));
         let changed = |offset: usize, value: u8| {
             let mut page = page;
             page[offset] = value;

@@ -34,7 +34,7 @@ use crate::table::LiveTables;
 use crate::table::shadow::{LoadFault, ShadowTable};
 use crate::valueset::ExtentAllocator;
 use crate::view::ViewKeeper;
-use crate::wal::{Appender, ScanEnd, ScanStart, Wal, WalOptions};
+use crate::wal::{Appender, LogOwner, ScanEnd, ScanStart, Wal, WalOptions};
 use crate::writer::ahead::Ahead;
 use crate::writer::apply::{Operation, Writer};
 use crate::writer::numbers::Numbers;
@@ -383,7 +383,9 @@ fn open_log(disk: &dyn Disk, path: &Path, newest: &Superblock, settings: &Settin
         disk.sync_directory(wal_path)?;
     }
     let mode = if settings.read_only { OpenMode::ReadOnly } else { OpenMode::ReadWrite };
-    Wal::open(disk, wal_path, mode, (path, newest.file_id), options)
+    let salt = (!newest.is_clean()).then_some(newest.wal_salt);
+    let owner = LogOwner { path, file_id: newest.file_id, salt };
+    Wal::open(disk, wal_path, mode, owner, options)
 }
 
 /// Applies operations that the log has, in its order.

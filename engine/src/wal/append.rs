@@ -72,7 +72,7 @@ const PENDING_BYTES_MAX: usize = 1 << 20;
 
 impl Appender {
     /// Begins a new life of the log: records from `next_lsn` on, at the start of the ring, under a salt that
-    /// no earlier life had. Everything before `next_lsn` is durable elsewhere.
+    /// no earlier life had, which the header says from now on. Everything before `next_lsn` is durable elsewhere.
     ///
     /// Both superblocks must name this salt and [`Appender::position`] before the first append: it
     /// overwrites what a superblock of the earlier life would replay.
@@ -86,6 +86,7 @@ impl Appender {
         next_lsn: u64,
         not_before: HybridTime,
     ) -> Result<Self> {
+        wal.begin_life(salt)?;
         let end = wal.end()?;
         let ring = Ring::new(end, wal.end_max);
         Self::on(wal, disk, ring, (salt, next_lsn, not_before))

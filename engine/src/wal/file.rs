@@ -67,9 +67,21 @@ struct Zeros {
     zeroed: u64,
 }
 
+/// The data file whose log is opened.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LogOwner<'a> {
+    /// Its path.
+    pub(crate) path: &'a Path,
+    pub(crate) file_id: [u8; 16],
+    /// The life of the log that it needs; `None` if it needs none.
+    pub(crate) salt: Option<u64>,
+}
+
 /// The log file, shared by the one who appends and those who sync.
 #[derive(Debug)]
 pub(crate) struct Wal {
+    /// That of the data file.
+    file_id: [u8; 16],
     pub(super) file: Box<dyn DiskFile>,
     /// End of the file at its largest.
     pub(super) end_max: u64,
@@ -95,12 +107,12 @@ impl Wal {
         options: WalOptions,
     ) -> Result<Self> {
         let file = disk.open(path, OpenMode::CreateNew)?;
-        let wal = Self::new(file, options);
+        let wal = Self::new(file, file_id, options);
         let made = wal
             .file
             .extend(RING_START + options.ring_bytes_initial)
             .and_then(|()| wal.write_zeros(0..RING_START + options.ring_bytes_initial))
-            .and_then(|()| wal.file.write_at(0, LogHeader::new(file_id).as_bytes()))
+            .and_then(|()| wal.file.write_at(0, LogHeader::new(file_id, 0).as_bytes()))
             .and_then(|()| wal.file.sync_all())
             .and_then(|()| disk.sync_directory(path));
         match made {
@@ -113,22 +125,22 @@ impl Wal {
         }
     }
 
-    /// Opens the log at `path` and checks that it is that of the data file at `data_path`.
+    /// Opens the log at `path` and checks that it is the one that `owner` needs.
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::NotAStore`], [`Error::UnsupportedVersion`], [`Error::Corrupt`] for the
-    /// header; [`Error::WalMismatch`] if it is another store's; [`Error::Io`].
+    /// header; [`Error::WalMismatch`] if it is another store's, or of another time of this one; [`Error::Io`].
     pub(crate) fn open(
         disk: &dyn Disk,
         path: &Path,
         mode: OpenMode,
-        (data_path, file_id): (&Path, [u8; 16]),
+        owner: LogOwner<'_>,
         options: WalOptions,
     ) -> Result<Self> {
-        let wal = Self::new(disk.open(path, mode)?, options);
+        let wal = Self::new(disk.open(path, mode)?, owner.file_id, options);
         let header = read_header(&*wal.file)?;
-        if header.file_id != file_id {
-            let (path, wal) = (data_path.to_path_buf(), path.to_path_buf());
+        if header.file_id != owner.file_id || owner.salt.is_some_and(|salt| salt != header.salt) {
+            let (path, wal) = (owner.path.to_path_buf(), path.to_path_buf());
             return Err(Error::WalMismatch { path, wal });
         }
         let length = wal.file.len()?;
@@ -139,8 +151,9 @@ impl Wal {
         Ok(wal)
     }
 
-    fn new(file: Box<dyn DiskFile>, options: WalOptions) -> Self {
+    fn new(file: Box<dyn DiskFile>, file_id: [u8; 16], options: WalOptions) -> Self {
         Self {
+            file_id,
             file,
             end_max: RING_START + options.ring_bytes_max,
             grown: Mutex::new(0),
@@ -148,6 +161,16 @@ impl Wal {
             durable: Durable::default(),
             sync_latency: Recorder::new(Scale::Nanoseconds),
         }
+    }
+
+    /// Says in the header, durably, that the records from now on have this salt: what superblocks of other lives need is not here.
+    ///
+    /// # Errors
+    /// [`Error::Io`]: the log has failed.
+    pub(super) fn begin_life(&self, salt: u64) -> Result<()> {
+        let written = self.file.write_at(0, LogHeader::new(self.file_id, salt).as_bytes());
+        written.map_err(|error| self.fail(error))?;
+        self.durable.alone(|| self.file.sync_data())
     }
 
     /// The file's path.

@@ -42,5 +42,5 @@ mod scan;
 mod tests;
 
 pub(crate) use append::{Appender, Room};
-pub(crate) use file::{Wal, WalOptions, read_header};
+pub(crate) use file::{LogOwner, Wal, WalOptions, read_header};
 pub(crate) use scan::{ScanEnd, ScanStart};
