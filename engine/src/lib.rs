@@ -65,6 +65,8 @@ mod interleavings;
 mod maintenance;
 mod metrics;
 mod scan;
+#[cfg(test)]
+mod scratch;
 mod scrub;
 mod snapshot;
 mod transaction;

@@ -34,6 +34,7 @@ use std::time::Instant;
 use cidstore_core::E;
 use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
 
+use crate::scratch;
 use crate::sync::Plant;
 use crate::sync::scheduled::{arm, begin};
 use crate::{Durability, Maintenance, Store, Values};
@@ -53,13 +54,6 @@ fn from_environment(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
 }
 
-/// Where the store of an execution lies: in memory, if the system has files there.
-fn scratch() -> tempfile::TempDir {
-    let memory = Path::new("/dev/shm");
-    let made = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
-    made.unwrap()
-}
-
 /// Runs a scenario under many schedules. It gets the path of its store, which does not exist, and arms its plant itself.
 fn explore(plant: Plant, scenario: impl Fn(&Path, Plant) + Send + Sync + 'static) {
     let sound = plant == Plant::Sound;
@@ -70,7 +64,7 @@ fn explore(plant: Plant, scenario: impl Fn(&Path, Plant) + Send + Sync + 'static
     };
     let seed = from_environment("CAMPAIGN_SEED", 1);
     // Outlives an execution that fails, whose threads are never unwound.
-    let folder = scratch();
+    let folder = scratch::in_memory();
     let path = folder.path().join("store.h5");
     let scenario = Arc::new(scenario);
     let started = Arc::new(AtomicU64::new(0));

@@ -43,7 +43,7 @@ pub(crate) struct Appender {
     /// The clock when the group was opened.
     group_nanos: u64,
     /// Records that may be appended before the next reservation.
-    granted: u64,
+    pub(super) granted: u64,
     /// Last record that carries an operation or frame: what is worth a witness.
     payload_lsn: u64,
     /// A Sync record says that all up to here is durable.
@@ -176,8 +176,9 @@ impl Appender {
     }
 
     fn make_room(&mut self, records: u64) -> Result<Room> {
-        // Those that tell where the file grew take a slot each.
-        let records = records + self.growth.marks();
+        // Those that tell where the file grew take a slot each, and growing for this group may add one.
+        let may_grow = self.ring.end() < self.ring.end_max();
+        let records = records + self.growth.marks() + u64::from(may_grow);
         if self.growth.is_going_on() && records > self.ring.records_ahead() {
             // The file is longer than the ring, or becomes so: no time to wrap.
             match self.grow_for(records) {
@@ -255,6 +256,10 @@ impl Appender {
     }
 
     fn write(&mut self, opcode: Opcode, key: E, value: E) -> Result<u64> {
+        if !self.ring.has_room() {
+            let source = std::io::Error::other("a record would overwrite one that is still needed");
+            return Err(self.wal.fail(io_error(self.wal.path(), "write", source)));
+        }
         let lsn = self.next_lsn;
         let time = self.next_time();
         let mut record = Record::new(opcode, lsn, time, key, value);

@@ -178,13 +178,11 @@ impl Appender {
         Ok(())
     }
 
-    /// Grows the file in haste, until so many records fit before the ring's end, or as far as it may.
+    /// Grows the file in haste, until so many records, Grow records included, fit before the ring's end, or as far as it may.
     ///
     /// # Errors
     /// [`NoSpace`](crate::Error::NoSpace), [`Io`](crate::Error::Io).
     pub(super) fn grow_for(&mut self, records: u64) -> Result<()> {
-        // One more for another Grow record.
-        let records = records + 1;
         let start = self.ring.end();
         let goal = self.ring.end_for(records, self.growth.goal.unwrap_or(start));
         let grown = self.wal.grow_hastily(start, self.ring.end_needed(records), goal);

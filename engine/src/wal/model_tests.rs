@@ -11,22 +11,31 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cidstore_core::E;
-use cidstore_core::layout::record::{HybridTime, Opcode, RING_START};
+use cidstore_core::layout::record::{HybridTime, Opcode, RECORD_BYTES, RING_START};
 use proptest::prelude::*;
 
 use super::growth::Growth;
-use super::{Appender, Room, ScanEnd, ScanStart, Wal, WalOptions};
+use super::{Appender, LogOwner, Room, ScanEnd, ScanStart, Wal, WalOptions};
 use crate::error::{Error, Result};
 use crate::io::{Choice, CrashModel, OpenMode, OsDisk, RecordingDisk};
+use crate::scratch;
 
 const SALT: u64 = 0x0bad_cafe_0000_0002;
 const FILE_ID: [u8; 16] = [3; 16];
-const OPTIONS: WalOptions = WalOptions { ring_bytes_initial: 4096, ring_bytes_max: 4 * 4096 };
+/// Pages of the ring at its largest; one page at first. That the largest is no doubling of the first matters.
+const RING_PAGES: std::ops::Range<u64> = 2..8;
+
+/// The data file that recovers from `start`.
+fn owner(start: ScanStart) -> LogOwner<'static> {
+    LogOwner { path: Path::new("data"), file_id: FILE_ID, salt: Some(start.salt) }
+}
 
 #[derive(Clone, Debug)]
 enum Step {
     Singles(u64),
     Batch(u64),
+    /// As many as fit before the ring's end, or at all, less so many.
+    Fill(Fill, u64),
     Sync,
     Idle,
     /// Begins a growth that is due, or ends the one that was begun.
@@ -35,10 +44,19 @@ enum Step {
     Cut,
 }
 
+#[derive(Clone, Copy, Debug)]
+enum Fill {
+    ToTheEnd,
+    All,
+    OneGroup,
+}
+
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         4 => (1_u64..12).prop_map(Step::Singles),
         3 => (0_u64..40).prop_map(Step::Batch),
+        2 => (prop::sample::select(vec![Fill::ToTheEnd, Fill::All, Fill::OneGroup]), 0_u64..5)
+            .prop_map(|(fill, less)| Step::Fill(fill, less)),
         3 => Just(Step::Sync),
         1 => Just(Step::Idle),
         2 => Just(Step::Cut),
@@ -71,6 +89,7 @@ struct History {
     disk: RecordingDisk,
     wal: Arc<Wal>,
     appender: Appender,
+    options: WalOptions,
     growth: Option<Growth>,
     logged: Vec<Logged>,
     /// LSNs of the last record of each single operation or batch.
@@ -80,11 +99,12 @@ struct History {
 }
 
 impl History {
-    fn new() -> Self {
-        let directory = tempfile::tempdir().unwrap();
+    fn new(ring_pages: u64) -> Self {
+        let options = WalOptions { ring_bytes_initial: 4096, ring_bytes_max: ring_pages * 4096 };
+        let directory = scratch::in_memory();
         let path = directory.path().join("wal");
         let disk = RecordingDisk::new(Arc::new(OsDisk));
-        let wal = Arc::new(Wal::create(&disk, &path, FILE_ID, OPTIONS).unwrap());
+        let wal = Arc::new(Wal::create(&disk, &path, FILE_ID, options).unwrap());
         let time = HybridTime::default();
         let shared = Arc::new(disk.clone());
         let appender = Appender::start(Arc::clone(&wal), shared, SALT, 1, time).unwrap();
@@ -97,6 +117,7 @@ impl History {
             disk,
             wal,
             appender,
+            options,
             growth,
             logged,
             boundaries,
@@ -120,6 +141,17 @@ impl History {
             match *step {
                 Step::Singles(count) => self.group(count, false),
                 Step::Batch(count) => self.group(count, true),
+                Step::Fill(fill, less) => {
+                    let ring = &self.appender.ring;
+                    let slots = match fill {
+                        Fill::ToTheEnd => ring.records_ahead(),
+                        Fill::All => ring.free_bytes() / RECORD_BYTES as u64,
+                        Fill::OneGroup => ring.records_max(),
+                    };
+                    // The batch has a frame of two.
+                    let records = slots.min(ring.records_max()).saturating_sub(less + 2);
+                    self.group(records, true);
+                }
                 Step::Sync => {
                     self.wal.sync(self.appender.last_lsn()).unwrap();
                 }
@@ -178,8 +210,7 @@ impl History {
     fn recover(&self, content: &[u8], start: ScanStart) -> Result<(Vec<Logged>, ScanEnd)> {
         let path = self.directory.path().join("crashed");
         fs::write(&path, content).unwrap();
-        let data = (Path::new("data"), FILE_ID);
-        let wal = Wal::open(&OsDisk, &path, OpenMode::ReadWrite, data, OPTIONS)?;
+        let wal = Wal::open(&OsDisk, &path, OpenMode::ReadWrite, owner(start), self.options)?;
         let mut delivered = Vec::new();
         let end = wal.scan(start, &mut |opcode, record| {
             let (lsn, key, value) = (record.lsn, record.key, record.value);
@@ -194,8 +225,9 @@ impl History {
     fn check_resumed(&self, start: ScanStart, mut expected: Vec<Logged>, end: &ScanEnd) {
         let path = self.directory.path().join("resumed");
         fs::copy(self.directory.path().join("crashed"), &path).unwrap();
-        let data = (Path::new("data"), FILE_ID);
-        let wal = Arc::new(Wal::open(&OsDisk, &path, OpenMode::ReadWrite, data, OPTIONS).unwrap());
+        let owner = owner(start);
+        let wal =
+            Arc::new(Wal::open(&OsDisk, &path, OpenMode::ReadWrite, owner, self.options).unwrap());
         let mut appender =
             Appender::resume(Arc::clone(&wal), Arc::new(OsDisk), start, end).unwrap();
         for _ in 0..20 {
@@ -236,8 +268,8 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 
     #[test]
-    fn delivers_what_was_logged(steps in steps()) {
-        let mut history = History::new();
+    fn delivers_what_was_logged(pages in RING_PAGES, steps in steps()) {
+        let mut history = History::new(pages);
         history.run(&steps);
         for start in history.cuts {
             let content = fs::read(&history.path).unwrap();
@@ -254,11 +286,12 @@ proptest! {
 
     #[test]
     fn survives_a_power_cut(
+        pages in RING_PAGES,
         steps in steps(),
         moments in prop::collection::vec(any::<prop::sample::Index>(), 8),
         choices in prop::collection::vec(any::<u8>(), 64..128),
     ) {
-        let mut history = History::new();
+        let mut history = History::new(pages);
         history.run(&steps);
         let operations = history.disk.operations();
         for index in moments {
@@ -278,8 +311,8 @@ proptest! {
     }
 
     #[test]
-    fn survives_a_power_cut_that_takes_what_the_file_grew_by(steps in steps()) {
-        let mut history = History::new();
+    fn survives_a_power_cut_that_takes_what_the_file_grew_by(pages in RING_PAGES, steps in steps()) {
+        let mut history = History::new(pages);
         history.run(&steps);
         let operations = history.disk.operations();
         for moment in &history.moments {
@@ -308,11 +341,12 @@ proptest! {
 
     #[test]
     fn refuses_or_cuts_after_damage(
+        pages in RING_PAGES,
         steps in steps(),
         flips in prop::collection::vec((any::<prop::sample::Index>(), 0_u8..8), 1..4),
         kept in prop::option::weighted(0.2, any::<prop::sample::Index>()),
     ) {
-        let mut history = History::new();
+        let mut history = History::new(pages);
         history.run(&steps);
         let mut content = fs::read(&history.path).unwrap();
         let ring = RING_START as usize..content.len();
@@ -333,11 +367,12 @@ proptest! {
 
     #[test]
     fn refuses_damage_before_a_sound_witness(
+        pages in RING_PAGES,
         steps in steps(),
         damaged in any::<prop::sample::Index>(),
         bit in 0_usize..512,
     ) {
-        let mut history = History::new();
+        let mut history = History::new(pages);
         history.run(&steps);
         history.group(1, false);
         history.wal.sync(history.appender.last_lsn()).unwrap();
@@ -365,7 +400,7 @@ proptest! {
         offset in 0_u64..10_000,
         lsn in any::<u64>(),
     ) {
-        let history = History::new();
+        let history = History::new(4);
         let mut content = fs::read(&history.path).unwrap();
         let ring = RING_START as usize;
         content[ring..ring + bytes.len()].copy_from_slice(&bytes);

@@ -167,10 +167,20 @@ impl Ring {
         self.head + SLOT == self.end
     }
 
-    /// Goes on to the next slot; from the last one, to the start of the ring.
+    /// True if the next slot may be written to, and the head go on behind it. Whoever has planned well need not ask; a log that
+    /// was overwritten would be found only after a crash.
+    pub(super) fn has_room(&self) -> bool {
+        if self.wrapped {
+            self.head + SLOT < self.tail
+        } else {
+            !self.at_last_slot() || self.tail > RING_START
+        }
+    }
+
+    /// Goes on to the next slot, which has room; from the last one, to the start of the ring.
     pub(super) fn advance(&mut self) {
+        debug_assert!(self.has_room());
         if self.at_last_slot() {
-            debug_assert!(!self.wrapped && self.tail > RING_START);
             self.head = RING_START;
             self.wrapped = true;
         } else {

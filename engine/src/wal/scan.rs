@@ -5,8 +5,8 @@
 //! - What is delivered is a prefix of what was logged. It ends at the first slot that does not hold the
 //!   expected record; if any Sync record of this life says that this very record was durable, the answer
 //!   is [`Error::Corrupt`] instead.
-//! - A record that is sound but makes no sense (a count that does not fit, an unknown opcode) is
-//!   [`Error::Corrupt`] too: no tear looks like that.
+//! - A record that is sound but makes no sense (a batch that commits another count than it began with, an unknown opcode)
+//!   is [`Error::Corrupt`] too: no tear looks like that.
 //! - Nothing is written. Work and memory are linear in the size of the file, whatever its bytes are.
 
 use std::ops::Range;
@@ -171,7 +171,13 @@ impl Scan<'_> {
 
     fn take(&mut self, opcode: Opcode, record: Record) -> Result<()> {
         match (opcode, self.batch.take()) {
-            (Opcode::Begin, None) => self.begin(record.key.low),
+            (Opcode::Begin, None) => {
+                // The count may be of more than the file has room for: a power cut took what it had grown by for this batch.
+                // So no capacity from it: memory follows the records that are really there.
+                let (begin, count) = ((self.offset, self.lsn), record.key.low);
+                self.batch = Some(Batch { begin, count, operations: Vec::new() });
+                Ok(())
+            }
             (Opcode::Commit, Some(batch)) => self.commit(batch, record.key.low),
             // A batch may go round the end of the ring, or into what the file grew by.
             (Opcode::Wrap | Opcode::Grow, batch) => {
@@ -200,19 +206,6 @@ impl Scan<'_> {
     fn deliver(&mut self, opcode: Opcode, record: &Record) -> Result<()> {
         self.operations += 1;
         (self.deliver)(opcode, record)
-    }
-
-    fn begin(&mut self, count: u64) -> Result<()> {
-        let slot_count = self.slots.count();
-        if count > slot_count {
-            let lsn = self.lsn;
-            return self
-                .corrupt(format!("batch {lsn} of {count} operations in {slot_count} slots"));
-        }
-        // No capacity from the count: memory follows the records that are really there.
-        let begin = (self.offset, self.lsn);
-        self.batch = Some(Batch { begin, count, operations: Vec::new() });
-        Ok(())
     }
 
     fn commit(&mut self, batch: Batch, count: u64) -> Result<()> {
@@ -282,10 +275,6 @@ struct Slots<'a> {
 impl<'a> Slots<'a> {
     fn new(wal: &'a Wal) -> Result<Self> {
         Ok(Self { wal, end: wal.end()?, piece: Vec::new(), piece_start: 0 })
-    }
-
-    fn count(&self) -> u64 {
-        (self.end - RING_START) / SLOT
     }
 
     /// The slot at this offset below `end`.

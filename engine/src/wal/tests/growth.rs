@@ -165,3 +165,35 @@ fn what_a_file_grew_by_in_haste_is_made_durable_once() {
     let mut log = grown_in_haste();
     assert!(log.appender.settle_growth().is_err(), "a sync that fails");
 }
+
+/// The growth for this group adds a Grow record to it, which takes a slot, too.
+#[test]
+fn a_group_that_fills_the_grown_log_leaves_a_slot_for_the_grow_record() {
+    let options = WalOptions { ring_bytes_initial: 4 * 4096, ring_bytes_max: 5 * 4096 };
+    let mut log = Fixture::with_options(options);
+    log.insert(100);
+    log.insert(60);
+    log.sync();
+    let count = log.appender.records_max();
+    assert_eq!(count, 158);
+    // 320 slots, of which 160 are taken: with the group's Sync record, the Grow record and the last slot that would be all.
+    assert_eq!(log.appender.reserve(count).unwrap(), Room::Full);
+    log.insert(count - 1);
+    assert_whole(&log);
+}
+
+#[test]
+fn a_record_that_would_overwrite_the_oldest_ends_the_log() {
+    let mut log =
+        Fixture::with_options(WalOptions { ring_bytes_initial: 4096, ring_bytes_max: 4096 });
+    log.insert(20);
+    log.sync();
+    // More than were planned for.
+    log.appender.granted = 100;
+    let refused =
+        (0..100).find_map(|_| log.appender.append(Opcode::Insert, E::ZERO, E::ZERO).err());
+    assert!(matches!(refused, Some(Error::Io { action: "write", .. })), "{refused:?}");
+    assert!(matches!(log.appender.reserve(1), Err(Error::Failed { .. })));
+    let (delivered, _) = log.scan().unwrap();
+    assert!(delivered.len() >= 20, "{}", delivered.len());
+}
