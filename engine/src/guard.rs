@@ -34,12 +34,14 @@ impl Store {
 }
 
 impl ReadGuard<'_> {
-    #[inline]
-    fn reader(&self) -> Result<Reader<'_, LiveView<'_>>> {
+    /// Runs `read`, which the guard has pinned already.
+    #[inline(always)]
+    fn reading<T>(&self, read: impl FnOnce(Reader<'_, LiveView<'_>>) -> Result<T>) -> Result<T> {
         let shared = &*self.store.engine().shared;
-        shared.check_open()?;
-        shared.note_read();
-        Ok(Reader { shared, view: shared.view() })
+        shared.while_open(|| {
+            shared.note_read();
+            read(Reader { shared, view: shared.view() })
+        })
     }
 
     /// As [`Store::get`].
@@ -49,7 +51,8 @@ impl ReadGuard<'_> {
     /// See [`Store`].
     #[inline]
     pub fn get(&self, key: impl Into<E>) -> Result<Values> {
-        self.reader()?.get(key.into())
+        let key = key.into();
+        self.reading(|reader| reader.get(key))
     }
 
     /// As [`Store::get_many_with`].
@@ -58,7 +61,7 @@ impl ReadGuard<'_> {
     ///
     /// See [`Store`].
     pub fn get_many_with(&self, keys: &[E], each: impl FnMut(usize, Values)) -> Result<()> {
-        self.reader()?.get_many(keys, each)
+        self.reading(|reader| reader.get_many(keys, each))
     }
 
     /// As [`Store::contains`].
@@ -67,7 +70,8 @@ impl ReadGuard<'_> {
     ///
     /// See [`Store`].
     pub fn contains(&self, key: impl Into<E>, value: impl Into<E>) -> Result<bool> {
-        self.reader()?.contains(key.into(), value.into())
+        let (key, value) = (key.into(), value.into());
+        self.reading(|reader| reader.contains(key, value))
     }
 
     /// As [`Store::contains_key`].
@@ -76,7 +80,8 @@ impl ReadGuard<'_> {
     ///
     /// See [`Store`].
     pub fn contains_key(&self, key: impl Into<E>) -> Result<bool> {
-        self.reader()?.contains_key(key.into())
+        let key = key.into();
+        self.reading(|reader| reader.contains_key(key))
     }
 
     /// As [`Store::value_count`].
@@ -85,7 +90,8 @@ impl ReadGuard<'_> {
     ///
     /// See [`Store`].
     pub fn value_count(&self, key: impl Into<E>) -> Result<u64> {
-        self.reader()?.value_count(key.into())
+        let key = key.into();
+        self.reading(|reader| reader.value_count(key))
     }
 
     /// The values of a key one by one, read a leaf at a time: sets of any size in bounded memory.
@@ -96,7 +102,8 @@ impl ReadGuard<'_> {
     ///
     /// See [`Store`].
     pub fn values(&self, key: impl Into<E>) -> Result<SetIter<'_>> {
-        let walk = self.reader()?.walk(key.into())?;
+        let key = key.into();
+        let walk = self.reading(|reader| reader.walk(key))?;
         Ok(SetIter {
             store: self.store,
             walk: Some(walk),
@@ -138,7 +145,7 @@ impl SetIter<'_> {
         let Some(walk) = &mut self.walk else { return false };
         let shared = &*self.store.engine().shared;
         let reader = Reader { shared, view: shared.view() };
-        let read = shared.check_open().and_then(|()| reader.next_chunk(walk, &mut self.chunk));
+        let read = shared.while_open(|| reader.next_chunk(walk, &mut self.chunk));
         if read.is_err() {
             self.chunk.clear();
         }

@@ -109,9 +109,10 @@ impl Store {
         read: impl FnOnce(Reader<'_, LiveView<'_>>) -> Result<T>,
     ) -> Result<T> {
         let shared = &*self.engine().shared;
-        shared.check_open()?;
-        let _pin = shared.pins.pin();
-        read(Reader { shared, view: shared.view() })
+        shared.while_open(|| {
+            let _pin = shared.pins.pin();
+            read(Reader { shared, view: shared.view() })
+        })
     }
 
     /// As [`reading`](Self::reading), and counts the read.
@@ -367,7 +368,7 @@ impl Store {
 
     /// Closes the store: makes everything durable, marks the file as clean, gives the locks back.
     ///
-    /// Later calls on any handle answer [`Error::Closed`], this one included. Guards, snapshots and iterators
+    /// Later calls on any handle answer [`Error::Closed`], this one included; one that goes on meanwhile answers it, or what was there. Guards, snapshots and iterators
     /// stay safe to use; they answer `Closed` too.
     ///
     /// # Errors

@@ -104,17 +104,22 @@ impl<V: View<PAGE_WORDS> + SetView> Reader<'_, V> {
     pub(crate) fn get_many(&self, keys: &[E], mut each: impl FnMut(usize, Values)) -> Result<()> {
         if self.shared.verify_reads {
             for (at, &key) in keys.iter().enumerate() {
-                each(at, self.get(key)?);
+                let values = self.get(key)?;
+                self.shared.check_not_ended()?;
+                each(at, values);
             }
             return Ok(());
         }
         batch::glance_many(&self.view, keys, |at, hash, found| {
-            match found {
-                Glance::OneValue(value) => each(at, Values::one(value)),
-                Glance::Set(set) => each(at, self.read_set(set)?),
-                Glance::Absent => each(at, Values::default()),
-                Glance::Unclear => each(at, self.get_by_search(keys[at], hash)?),
-            }
+            let values = match found {
+                Glance::OneValue(value) => Values::one(value),
+                Glance::Set(set) => self.read_set(set)?,
+                Glance::Absent => Values::default(),
+                Glance::Unclear => self.get_by_search(keys[at], hash)?,
+            };
+            // Each time: `each` may close the store.
+            self.shared.check_not_ended()?;
+            each(at, values);
             Ok(())
         })
     }

@@ -305,9 +305,10 @@ impl Frozen {
         read: impl FnOnce(Reader<'_, FrozenView<'_>>) -> Result<T>,
     ) -> Result<T> {
         let shared = &*self.engine().shared;
-        shared.check_open()?;
-        // The pin keeps pool pages that a checkpoint swings away while they are read.
-        let _pin = shared.pins.pin();
-        read(Reader { shared, view: FrozenView { shared, frozen: self.tables() } })
+        shared.while_open(|| {
+            // The pin keeps pool pages that a checkpoint swings away while they are read.
+            let _pin = shared.pins.pin();
+            read(Reader { shared, view: FrozenView { shared, frozen: self.tables() } })
+        })
     }
 }

@@ -44,8 +44,9 @@ impl Store {
         for kind in TableKind::ALL {
             let mut from = Some(0);
             while let Some(at) = from {
-                engine.shared.check_open()?;
                 let checkpointer = engine.checkpointer();
+                // With the lock, here and below: whoever closes the store meanwhile waits for it.
+                engine.shared.check_open()?;
                 let pages_max = report.pages_checked + STRETCH_PAGES;
                 let found = |found| damaged.push(found);
                 from =
@@ -53,6 +54,7 @@ impl Store {
             }
         }
         let mut checkpointer = engine.checkpointer();
+        engine.shared.check_open()?;
         engine.settle(&mut checkpointer, damaged, repair, &mut report)?;
         drop(checkpointer);
         add(&engine.shared.upkeep.repairs, report.repaired.len() as u64);

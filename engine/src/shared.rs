@@ -20,7 +20,7 @@ use crate::metrics::{Events, ReadCounts};
 use crate::space::is_pool;
 use crate::space::layout::Regions;
 use crate::sync::pins::Pins;
-use crate::sync::{AtomicU8, OnceLock, Page, PageWord};
+use crate::sync::{AtomicU8, OnceLock, Page, PageWord, fence};
 use crate::table::slots::SlotArray;
 use crate::table::{FrozenTables, LiveTables};
 use crate::upkeep::{Activity, UpkeepCounters};
@@ -144,9 +144,32 @@ impl Shared {
         }
     }
 
+    /// Runs a read. What it found counts only if the store was not closed under it: then another opener may have changed
+    /// the file that it read, and the memory that had it was taken away.
+    #[inline(always)]
+    pub(crate) fn while_open<T>(&self, read: impl FnOnce() -> Result<T>) -> Result<T> {
+        self.check_open()?;
+        let answer = read();
+        self.check_not_ended()?;
+        answer
+    }
+
+    /// `Closed` if what was read until now may be somebody else's.
+    #[inline(always)]
+    pub(crate) fn check_not_ended(&self) -> Result<()> {
+        // Acquire: the loads before come before the look at the state. Who closes stores the state before it gives anything up.
+        fence(Ordering::Acquire);
+        if self.state.load(Ordering::Relaxed) == ENDED { Err(self.why_not_open()) } else { Ok(()) }
+    }
+
     /// `Closed`, or `Failed` after a failed write or sync.
     pub(crate) fn check_writable(&self) -> Result<()> {
         self.check_open()?;
+        self.check_healthy()
+    }
+
+    /// `Failed` after a failed write or sync.
+    pub(crate) fn check_healthy(&self) -> Result<()> {
         match self.failure.get() {
             None => Ok(()),
             Some(cause) => Err(Error::Failed { cause: cause.clone() }),
@@ -278,6 +301,11 @@ impl Shared {
             return Ok(());
         }
         Err(self.corrupt(format!("bucket page {number}: wrong checksum")))
+    }
+
+    /// Whether a value page is what was written.
+    pub(crate) fn is_sound_value_page(&self, number: u32) -> bool {
+        self.checksums.is_sound(Space::Values, number, self.regions.values.page(number))
     }
 
     /// A value page, unless reads are to check pages and it is not what was written.

@@ -37,8 +37,9 @@ impl Store {
     pub fn verify(&self) -> Result<Report> {
         let engine = self.engine();
         transaction::check_not_nested(engine)?;
-        engine.shared.check_open()?;
         let mut checkpointer = engine.checkpointer();
+        // With the lock: whoever closes the store meanwhile waits for it.
+        engine.shared.check_open()?;
         if engine.check_writable().is_ok() {
             engine.checkpoint_with(&mut checkpointer, false)?;
         }

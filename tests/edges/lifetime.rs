@@ -200,3 +200,40 @@ fn a_walk_through_a_set_that_closing_cuts_short_says_so_once() {
     assert!(before.len() < 9_999 && before.iter().all(Result::is_ok));
     assert!(values.next().is_none(), "a walk that failed has ended");
 }
+
+/// What a call has not read yet may be another opener's by the time it does: its pages are used again, its file is shorter.
+#[test]
+fn a_call_that_goes_on_while_its_store_is_closed_and_opened_again_tells_nothing_wrong() {
+    const COUNT: u64 = 100_000;
+    let pairs = |keys: std::ops::Range<u64>| keys.map(|key| (E::from(key), E::from(key + 1)));
+    for shorter in [false, true] {
+        let scratch = Scratch::new();
+        let store = buffered().open(scratch.data()).unwrap();
+        store.bulk_load(pairs(0..COUNT)).unwrap();
+        let keys: Vec<E> = (0..COUNT).map(E::from).collect();
+        let mut answers = 0;
+        let mut next = None;
+        let outcome = store.get_many_with(&keys, |at, values| {
+            assert_eq!(values.as_slice(), [E::from(at as u64 + 1)]);
+            answers += 1;
+            if answers == 100 {
+                store.close().unwrap();
+                let other = buffered().open(scratch.data()).unwrap();
+                if shorter {
+                    other.batch_delete(&keys[..keys.len() / 2]).unwrap();
+                    other.batch_delete(&keys[keys.len() / 2..]).unwrap();
+                    other.compact().unwrap();
+                } else {
+                    for part in 1..4 {
+                        let more: Vec<_> = pairs(part * COUNT..(part + 1) * COUNT).collect();
+                        other.batch_insert(&more).unwrap();
+                        other.checkpoint().unwrap();
+                    }
+                }
+                next = Some(other);
+            }
+        });
+        assert!(matches!(outcome, Err(Error::Closed)), "{outcome:?} after {answers} answers");
+        assert!(answers < 1000, "{answers}");
+    }
+}

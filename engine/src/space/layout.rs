@@ -4,6 +4,7 @@
 //! offsets ascend. `fallocate` reserves a segment's blocks before anything refers to it: a full disk is an
 //! error value here and nowhere else. [`FileLength`] may have had them reserved ahead.
 
+use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -48,6 +49,11 @@ pub(crate) struct Regions {
 }
 
 impl Regions {
+    /// Takes the whole file out of both maps: see [`Region::unmap_all`].
+    pub(crate) fn unmap_all(&self) -> io::Result<()> {
+        self.buckets.unmap_all().and(self.values.unmap_all())
+    }
+
     /// The region of a space; the tables space is not mapped.
     fn of(&self, space: Space) -> Option<&Region> {
         match space {

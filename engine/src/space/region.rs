@@ -108,10 +108,16 @@ impl Region {
 
     /// Takes pages of the file out of the map, before the file is made shorter.
     ///
-    /// The caller makes sure that no reader can hold one of these pages.
+    /// The caller makes sure that what a reader still finds in one of these pages does not count.
     pub(crate) fn unmap_segment(&self, first_page: u32, page_count: u32) -> io::Result<()> {
         let bytes = page_count as usize * PAGE_BYTES;
         map_anonymous(self.address(first_page).cast(), bytes, libc::PROT_READ).map(drop)
+    }
+
+    /// Takes the whole file out of the map: its pages read as zeros from then on. Before the file's locks are given back, since
+    /// whoever has them next may change it, and make it shorter than the map is.
+    pub(crate) fn unmap_all(&self) -> io::Result<()> {
+        self.unmap_segment(0, POOL_BASE)
     }
 
     /// Gives the memory of free pool pages back; they read as zeros afterwards.

@@ -65,15 +65,26 @@ impl<T: FromZeros, const LENGTH: usize> Reserved<T, LENGTH> {
         unsafe { libc::madvise(start.cast(), bytes.len(), advice) };
     }
 
-    /// The element at `index`.
+    /// The element at `index`, which is in range.
     #[inline(always)]
     pub(crate) fn at(&self, index: usize) -> &T {
-        assert!(index < LENGTH, "element {index} is out of range");
+        match self.get(index) {
+            Some(element) => element,
+            None => unreachable!("element {index} is out of range"),
+        }
+    }
+
+    /// The element at `index`, if there is one.
+    #[inline(always)]
+    pub(crate) fn get(&self, index: usize) -> Option<&T> {
+        if index >= LENGTH {
+            return None;
+        }
         // SAFETY: just checked to lie inside the mapping.
         let element = unsafe { self.elements.add(index) };
         // SAFETY: the mapping is aligned for `T` and lives as long as `self`; it was zeros, of which `T` has a value, and has
         // been changed through `T` alone.
-        unsafe { element.as_ref() }
+        Some(unsafe { element.as_ref() })
     }
 }
 

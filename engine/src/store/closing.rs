@@ -48,8 +48,13 @@ impl Engine {
             self.shrink_and_mark_clean(&mut checkpointer)
         };
         self.shared.mark_ended();
+        // A read that is still going on finds zeros now, and then that the store has ended: it answers `Closed`.
+        let unmapped = self.shared.regions.unmap_all();
         self.shared.file.unlock();
-        closed
+        closed.and_then(|()| {
+            let path = self.shared.path.clone();
+            unmapped.map_err(|source| Error::Io { path, action: "map", source })
+        })
     }
 
     fn shrink_and_mark_clean(&self, checkpointer: &mut Checkpointer) -> Result<()> {
@@ -114,6 +119,13 @@ impl Engine {
             self.checkpoint_unchecked(checkpointer, false)?;
         }
         Ok(moved)
+    }
+
+    /// Frees what a load has taken that came to nothing, and cuts it off the file if it lies at the end.
+    pub(crate) fn give_back(&self, checkpointer: &mut Checkpointer) -> Result<()> {
+        self.collect_all();
+        let cut = self.cut_free_end(checkpointer);
+        self.fail_on_error(cut).map(drop)
     }
 
     /// Frees all that was replaced, as soon as its readers have gone. What somebody goes on reading stays.

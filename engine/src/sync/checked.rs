@@ -483,6 +483,10 @@ impl<T: Element, const LENGTH: usize> Reserved<T, LENGTH> {
         &self.elements[index]
     }
 
+    pub(crate) fn get(&self, index: usize) -> Option<&T> {
+        self.elements.get(index)
+    }
+
     pub(crate) fn use_huge_page(&self) {}
 
     pub(crate) fn prefer_huge_page(&self) {}

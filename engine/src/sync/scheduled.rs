@@ -12,6 +12,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+pub(crate) use std::sync::atomic::fence;
 use std::sync::atomic::{self, Ordering};
 use std::sync::{LockResult, OnceLock as StdOnceLock};
 
