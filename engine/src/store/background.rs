@@ -135,12 +135,13 @@ impl Background {
         }
     }
 
-    /// Ends the threads and waits for them, unless one of them is the caller.
+    /// Ends the threads and waits for them, unless one of them is the caller. Who comes second waits as well: as long as one
+    /// thread runs it may write to files that the next opener has by then.
     pub(crate) fn stop(&self) {
         lock(&self.bell.due).stop = true;
         self.bell.rung.notify_all();
-        let threads = std::mem::take(&mut *lock(&self.threads));
-        for thread in threads {
+        let mut threads = lock(&self.threads);
+        for thread in threads.drain(..) {
             if thread.thread().id() != thread::current().id() && thread.join().is_err() {
                 tracing::error!("a background thread of the store has panicked");
             }
@@ -280,5 +281,34 @@ fn upkeep_loop(bell: &Bell, engine: &Weak<Engine>) {
         let Some(engine) = engine.upgrade() else { return };
         let Some(rest) = upkeep.turn(&engine, &clock) else { return };
         wake_at = Instant::now() + rest;
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(shuttle))]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    /// Two handles close the store at the same time: the second must not give the files away under the threads.
+    #[test]
+    fn whoever_stops_the_threads_second_waits_for_them_too() {
+        let background = Background::default();
+        let is_over = Arc::new(AtomicBool::new(false));
+        let over = Arc::clone(&is_over);
+        let slow = move || {
+            thread::sleep(Duration::from_millis(100));
+            over.store(true, Ordering::SeqCst);
+        };
+        lock(&background.threads).push(thread::spawn(slow));
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    background.stop();
+                    assert!(is_over.load(Ordering::SeqCst), "stopped, and a thread still runs");
+                });
+            }
+        });
     }
 }
