@@ -47,6 +47,8 @@ impl Engine {
 
     /// Ends the generation between two groups of writes.
     pub(crate) fn cut_under_lock(&self, state: &mut WriterState) -> Result<Cut> {
+        // Under the lock: a write that failed while this waited for it has left pages half changed, which must not reach the file.
+        self.shared.check_healthy()?;
         let Some(log) = &state.log else { return Err(Error::ReadOnly) };
         let (lsn, offset) = (log.last_lsn(), log.position());
         state.cut_lsn = lsn;
@@ -158,5 +160,38 @@ impl Engine {
             trim.discard(|first, count| regions.values.discard_pool(first, count));
             self.turns.lock_shortly().writer.pages.value_pool.end_trim(trim);
         }
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(shuttle))]
+mod tests {
+    use crate::error::Error;
+    use crate::{Durability, Store};
+
+    /// The write that it waits for leaves half of a batch in the pages.
+    #[test]
+    fn a_checkpoint_brings_nothing_of_a_write_that_failed_to_the_file() {
+        let folder = crate::scratch::in_memory();
+        let open = || {
+            let options = Store::options().durability(Durability::Buffered);
+            options.open(folder.path().join("data.h5")).unwrap()
+        };
+        let store = open();
+        let engine = store.engine();
+        let mut state = engine.writer();
+        std::thread::scope(|scope| {
+            let checkpoint = scope.spawn(|| engine.checkpoint());
+            while !engine.is_contended() {
+                std::thread::yield_now();
+            }
+            let half = crate::writer::apply::Operation::Insert(1.into(), 2.into());
+            state.writer.apply(half).unwrap();
+            engine.shared.mark_failed(&Error::Closed);
+            drop(state);
+            assert!(matches!(checkpoint.join().unwrap(), Err(Error::Failed { .. })));
+        });
+        drop(store);
+        assert!(open().is_empty());
     }
 }
