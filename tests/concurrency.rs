@@ -474,6 +474,24 @@ fn four_writers_agree_on_who_was_first() {
     assert_store(&Store::open(killed.data()).unwrap(), &model);
 }
 
+/// Counts up the number of key 0 in a transaction, `rounds` times, with `padding` other pairs each time.
+fn count_up(store: &Store, rounds: u64, padding: u64) {
+    for round in 0..rounds {
+        let count = store.write(|transaction| {
+            let values = transaction.get(E::ZERO)?;
+            assert_eq!(values.len(), 1);
+            let count = values.as_slice()[0].low;
+            transaction.delete_value(E::ZERO, count)?;
+            transaction.insert(E::ZERO, count + 1)?;
+            for number in 0..padding {
+                transaction.insert(1 + round % 100, round + number)?;
+            }
+            Ok(count)
+        });
+        count.unwrap();
+    }
+}
+
 /// Four transactions at once count up the same number: none of the increments is lost.
 #[test]
 fn transactions_are_serial() {
@@ -483,20 +501,43 @@ fn transactions_are_serial() {
     store.insert(E::ZERO, E::ZERO).unwrap();
     thread::scope(|scope| {
         for _ in 0..WRITERS {
-            scope.spawn(|| {
-                for _ in 0..ROUNDS {
-                    let count = store.write(|transaction| {
-                        let values = transaction.get(E::ZERO)?;
-                        assert_eq!(values.len(), 1);
-                        let count = values.as_slice()[0].low;
-                        transaction.delete_value(E::ZERO, count)?;
-                        transaction.insert(E::ZERO, count + 1)?;
-                        Ok(count)
-                    });
-                    assert!(count.unwrap() < WRITERS * ROUNDS);
-                }
-            });
+            scope.spawn(|| count_up(&store, ROUNDS, 0));
         }
     });
+    assert_eq!(store.get(E::ZERO).unwrap().as_slice(), [E::from(WRITERS * ROUNDS)]);
+}
+
+/// As before, where a log that is soon full makes each tenth or so wait for a checkpoint. Nobody writes meanwhile, and nobody
+/// waits for ever: not who writes by other ways, nor a load, which has the checkpointer itself.
+#[test]
+fn transactions_that_wait_for_a_checkpoint_are_serial() {
+    const WRITERS: u64 = 3;
+    const ROUNDS: u64 = 1000;
+    let scratch = Scratch::new();
+    let options = Store::options().durability(Durability::Buffered).wal_bytes(1 << 16);
+    let store = options.open(scratch.data()).unwrap();
+    store.insert(E::ZERO, E::ZERO).unwrap();
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let counting: Vec<_> =
+            (0..WRITERS).map(|_| scope.spawn(|| count_up(&store, ROUNDS, 20))).collect();
+        scope.spawn(|| {
+            for number in 0.. {
+                if over.load(Ordering::SeqCst) {
+                    return;
+                }
+                store.insert(1_000_000 + number, 1).unwrap();
+                if number % 512 == 0 {
+                    store.bulk_load([(E::from(2_000_000 + number), E::ZERO)]).unwrap();
+                    store.batch_insert(&[(E::from(3_000_000 + number), E::ZERO); 3]).unwrap();
+                }
+            }
+        });
+        for counting in counting {
+            counting.join().unwrap();
+        }
+        over.store(true, Ordering::SeqCst);
+    });
+    assert!(store.stats().checkpoints > 20);
     assert_eq!(store.get(E::ZERO).unwrap().as_slice(), [E::from(WRITERS * ROUNDS)]);
 }

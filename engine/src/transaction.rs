@@ -200,7 +200,7 @@ impl Store {
         check_not_nested(engine)?;
         engine.check_writable()?;
         engine.step_back();
-        let state = engine.writer();
+        let state = engine.writer_to_change();
         let mut transaction = Transaction {
             store: self,
             operations: Vec::new(),

@@ -66,6 +66,17 @@ pub(crate) type Request = (Write, Durability);
 /// What a write is answered.
 pub(crate) type Answer = Result<Outcome>;
 
+/// What a group does that needs a checkpoint first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Patience {
+    /// It is left to another time.
+    None,
+    /// It waits. Others may write meanwhile.
+    InTurn,
+    /// It waits, and nobody writes meanwhile: a transaction has read what its changes depend on.
+    Alone,
+}
+
 /// Marks the store as failed if a panic passes while pages may be half changed.
 pub(crate) struct PanicGuard<'a> {
     engine: &'a Engine,
@@ -99,7 +110,9 @@ impl Engine {
         let answer = self.turns.carry_out(
             (write, durability),
             self.tuned.group_writes_max(),
-            |state, (write, durability)| self.lead_alone(state, write, *durability),
+            |state, (write, durability)| {
+                self.lead_alone(state, write, *durability, Patience::InTurn)
+            },
             |state, group| self.lead_group(state, group),
         );
         let outcome = answer.unwrap_or_else(|turns::Abandoned| {
@@ -119,7 +132,7 @@ impl Engine {
         self.check_writable()?;
         self.check_size(&write)?;
         let start = self.shared.events.start_of_write(durability);
-        let outcome = self.lead_alone(state, &write, durability);
+        let outcome = self.lead_alone(state, &write, durability, Patience::Alone);
         self.note_end(durability, start, &outcome);
         outcome
     }
@@ -164,14 +177,20 @@ impl Engine {
     }
 
     /// Carries out a group of writes; `answer` gets each one's outcome. Gives the lock back held, and how many were
-    /// answered: all, unless `may_wait` is false and one of them needs a checkpoint first.
+    /// answered: all, unless they have no patience and one of them must wait first.
     pub(super) fn lead<'a>(
         &'a self,
         mut state: Leading<'a>,
         group: &[(&Write, Durability)],
-        may_wait: bool,
+        patience: Patience,
         mut answer: impl FnMut(usize, Result<Outcome>),
     ) -> (Leading<'a>, usize) {
+        match patience {
+            Patience::None if self.interlude.is_on() => return (state, 0),
+            Patience::None | Patience::Alone => {}
+            Patience::InTurn => state = self.after_interlude(state),
+        }
+        let mut interlude = None;
         let mut start = 0;
         let mut checkpoints = 0;
         while start < group.len() {
@@ -187,11 +206,17 @@ impl Engine {
                         answer(start + at, outcome);
                     })
                 }
-                Err(NotYet::NeedsCheckpoint(_)) if !may_wait => break,
+                Err(NotYet::NeedsCheckpoint(_)) if patience == Patience::None => break,
                 Err(NotYet::NeedsCheckpoint(error)) => {
+                    if patience == Patience::Alone && interlude.is_none() {
+                        interlude = Some(self.interlude.begin());
+                    }
                     drop(state);
                     let made = self.make_room(part);
                     state = self.writer();
+                    if patience == Patience::InTurn {
+                        state = self.after_interlude(state);
+                    }
                     checkpoints += 1;
                     if made.is_ok() && checkpoints <= CHECKPOINTS_FOR_ROOM {
                         continue;

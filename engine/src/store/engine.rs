@@ -14,6 +14,7 @@ use crate::store::background::Background;
 use crate::store::commit::{Answer, Request};
 use crate::store::feeds::Feeds;
 use crate::store::gathering::Gathering;
+use crate::store::interlude::Interlude;
 use crate::store::tuned::Tuned;
 use crate::store::turns::{self, Turns};
 use crate::sync::whole::{Mutex, MutexGuard};
@@ -30,6 +31,8 @@ pub(crate) struct Engine {
     pub(crate) settings: Settings,
     /// Everything that changes pages or the log.
     pub(crate) turns: Turns<WriterState, Request, Answer>,
+    /// Keeps other writes away while a transaction waits for a checkpoint.
+    pub(crate) interlude: Interlude,
     /// What is on disk. `None` for a store that was opened read-only.
     pub(crate) checkpointer: Mutex<Checkpointer>,
     /// Held by whoever is next to have the checkpointer, so that checkpoint after checkpoint keeps nobody away from it.

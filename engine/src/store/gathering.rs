@@ -9,7 +9,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::commit::{Answer, Outcome, Request, Write};
+use super::commit::{Answer, Outcome, Patience, Request, Write};
 use super::engine::{Engine, Leading};
 use super::turns::Group;
 use crate::error::{Error, Result};
@@ -70,14 +70,15 @@ impl Engine {
         state: Leading<'a>,
         write: &Write,
         durability: Durability,
+        patience: Patience,
     ) -> Result<Outcome> {
         let mut outcome = None;
         let group = [(write, durability)];
         match self.gather(&state, &group) {
-            None => drop(self.lead(state, &group, true, |_, answer| outcome = Some(answer))),
+            None => drop(self.lead(state, &group, patience, |_, answer| outcome = Some(answer))),
             Some(company) => {
                 let writes: Vec<_> = group.into_iter().chain(requests(&company)).collect();
-                drop(self.lead(state, &writes, true, |at, answer| match at.checked_sub(1) {
+                drop(self.lead(state, &writes, patience, |at, answer| match at.checked_sub(1) {
                     None => outcome = Some(answer),
                     Some(at) => company.answer(at, answer),
                 }));
@@ -92,7 +93,7 @@ impl Engine {
         let here = writes.len();
         let company = self.gather(&state, &writes);
         writes.extend(company.iter().flat_map(requests));
-        drop(self.lead(state, &writes, true, |at, answer| {
+        drop(self.lead(state, &writes, Patience::InTurn, |at, answer| {
             match (&company, at.checked_sub(here)) {
                 (Some(company), Some(at)) => company.answer(at, answer),
                 _ => group.answer(at, answer),

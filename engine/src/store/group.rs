@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::commit::{Outcome, Write};
+use super::commit::{Outcome, Patience, Write};
 use super::engine::Engine;
 use crate::error::{Error, Result};
 use crate::options::Durability;
@@ -31,7 +31,8 @@ impl Engine {
         self.step_back();
         let state = if may_wait { Some(self.writer()) } else { self.try_writer() };
         let Some(state) = state else { return 0 };
-        let (state, answered) = self.lead(state, &group, may_wait, answer);
+        let patience = if may_wait { Patience::InTurn } else { Patience::None };
+        let (state, answered) = self.lead(state, &group, patience, answer);
         drop(state);
         answered
     }

@@ -2,7 +2,8 @@
 //!
 //! In reading order: [`turns`] says which thread leads, [`engine`] holds the parts, [`commit`] lets many threads write
 //! through one leader, who waits in `gathering` for others; `group` takes what others have gathered, and `room` makes sure
-//! of space before anything is promised, which `provisioning` has got ready. [`feeds`] knows who reads the log,
+//! of space before anything is promised, which `provisioning` has got ready; `interlude` keeps others away from a transaction
+//! that waits for it. [`feeds`] knows who reads the log,
 //! [`checkpointing`] runs checkpoints beside writers, [`background`] is the store's own threads, [`open`] creates, opens
 //! and recovers, where `filling` fills the live tables and `mending` reads those that are damaged. [`scrubbing`] finds
 //! damaged pages, `evidence` judges what they were and `repairing` puts them right, [`tidying`] has the pieces of
@@ -21,6 +22,7 @@ mod filling;
 mod fork_tests;
 mod gathering;
 mod group;
+pub(crate) mod interlude;
 mod mending;
 #[cfg(test)]
 mod mending_tests;

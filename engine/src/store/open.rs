@@ -17,6 +17,7 @@ use super::engine::{Engine, WriterState};
 use super::feeds::Feeds;
 use super::filling::{self, Filled};
 use super::gathering::Gathering;
+use super::interlude::Interlude;
 use super::mending::Mender;
 use super::tuned::Tuned;
 use super::turns::Turns;
@@ -286,6 +287,7 @@ impl Parts {
                 log,
                 gathering: Gathering::default(),
             }),
+            interlude: Interlude::default(),
             checkpointer: Mutex::new(self.checkpointer),
             next_checkpointer: Mutex::default(),
             wal,
