@@ -212,10 +212,18 @@ impl BulkLoader<'_> {
         transaction::check_not_nested(engine)?;
         engine.check_writable()?;
         let pairs = self.parts.pair_count();
-        let mut checkpointer = engine.checkpointer();
-        // What is in memory goes to the file first: from here to the end nothing else changes.
-        engine.checkpoint_with(&mut checkpointer, false)?;
-        let mut state = engine.writer();
+        let (mut checkpointer, mut state) = loop {
+            let mut checkpointer = engine.checkpointer();
+            // What is in memory goes to the file first: from here to the end nothing else changes.
+            engine.checkpoint_with(&mut checkpointer, false)?;
+            let state = engine.writer();
+            if !engine.interlude.is_on() {
+                break (checkpointer, state);
+            }
+            // It waits for the checkpointer.
+            drop((state, checkpointer));
+            engine.interlude.wait();
+        };
         engine.check_writable()?;
         // What `progress` asks of this store must not wait for the lock that is held here.
         let _inside = transaction::Inside::enter(engine, &state);
@@ -246,7 +254,10 @@ impl BulkLoader<'_> {
                     lsn,
                 })
             }
-            Err(bulk_pages::LoadError::Refused(error)) => Err(error),
+            Err(bulk_pages::LoadError::Refused(error)) => {
+                engine.give_back(&mut checkpointer)?;
+                Err(error)
+            }
             Err(bulk_pages::LoadError::HalfWay(error)) => {
                 engine.shared.mark_failed(&error);
                 Err(error)

@@ -1,17 +1,18 @@
 //! The pages of a bulk load: built from sorted pairs, written straight to the file.
 
+use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 
 use cidstore_core::E;
 use cidstore_core::hash::{KeyHash, MAX_DEPTH};
 use cidstore_core::layout::bucket::ENTRIES_PER_BUCKET;
-use cidstore_core::layout::entry::INLINE_VALUES_MAX;
+use cidstore_core::layout::entry::{INLINE_VALUES_MAX, SpillPointer};
 use cidstore_core::layout::table::{Space, TableKind};
 use cidstore_core::protocol::bucket_build::{self, Item};
 use cidstore_core::protocol::content::{Content, InlineValues};
 
 use crate::bulk::{Pair, Parts};
-use crate::bulk_writer::{PageWriter, Placed};
+use crate::bulk_writer::{self, PageWriter, Placed};
 use crate::checkpoint::Checkpointer;
 use crate::error::{Error, Result};
 use crate::space::POOL_PAGES;
@@ -41,23 +42,33 @@ pub(crate) fn load_empty(
 ) -> Result<(), LoadError> {
     let depth_max = depth_max(parts.pair_count());
     let generation = state.writer.pages.current_generation();
-    let (placed, counts, left_over) = std::thread::scope(|scope| {
+    let (placed, Built { counts, left_over, sets }) = std::thread::scope(|scope| {
         let mut pages = PageWriter::start(scope, engine, checkpointer, generation);
-        let mut builder =
-            Builder { state, pages: &mut pages, depth_max, counts: (0, 0), left_over: Vec::new() };
-        let built = builder.build(parts, step);
-        let Builder { counts, left_over, .. } = builder;
-        match pages.finish(built) {
-            Ok(placed) => Ok((placed, counts, left_over)),
-            // Value sets are in the pool and unreachable: harmless, but not worth undoing one by one.
-            Err(error @ Error::NoSpace { .. })
-                if state.writer.pages.value_pool.live_pages() == 0 =>
-            {
-                Err(LoadError::Refused(error))
+        let built = Built::default();
+        let mut builder = Builder { state, pages: &mut pages, depth_max, built };
+        let outcome = builder.build(parts, step);
+        let built = builder.built;
+        (pages.finish(outcome), built)
+    });
+    let placed = placed.and_then(|placed| {
+        // Later it could not be undone.
+        reserve_rest(engine, state, &placed, left_over.len() as u64)
+            .inspect_err(|_| bulk_writer::give_back(checkpointer, &placed))
+            .map(|()| placed)
+    });
+    let placed = match placed {
+        Ok(placed) => placed,
+        Err(error @ Error::NoSpace { .. }) => {
+            // No table names the sets: they are given up again, and nothing has happened.
+            let gone: HashSet<E> = left_over.iter().map(|pair| pair.key).collect();
+            for (key, pointer) in sets.into_iter().filter(|(key, _)| !gone.contains(key)) {
+                let retired = state.writer.sets().retire_set(key, &pointer);
+                retired.map_err(|fault| state.writer.set_fault(fault))?;
             }
-            Err(error) => Err(LoadError::HalfWay(error)),
+            return Err(LoadError::Refused(error));
         }
-    })?;
+        Err(error) => return Err(LoadError::HalfWay(error)),
+    };
     publish(state, checkpointer, &placed, counts);
     for pair in left_over {
         state.writer.apply_checked(Operation::Insert(pair.key, pair.value))?;
@@ -74,15 +85,42 @@ fn depth_max(pairs: u64) -> u32 {
     (pages.ilog2() + DEPTH_SLACK).min(MAX_DEPTH)
 }
 
+/// Makes sure of all that the checkpoint needs that ends the load, beyond the pages that are written.
+fn reserve_rest(
+    engine: &Engine,
+    state: &WriterState,
+    placed: &[Placed],
+    left_over: u64,
+) -> Result<()> {
+    let depth = placed.iter().map(|placed| placed.local_depth).max().unwrap_or(0);
+    let pages = |space| state.writer.pages.pages_to_write(space);
+    engine.ensure_free(
+        state,
+        &[
+            (Space::Buckets, pages(Space::Buckets) + 2 * left_over + 1),
+            (Space::Values, pages(Space::Values) + 3 * left_over),
+            (Space::Tables, engine.table_pages_max(state, depth)),
+        ],
+    )
+}
+
+/// What was built, beside the pages.
+#[derive(Default)]
+struct Built {
+    /// Keys and pairs.
+    counts: (u64, u64),
+    /// Pairs for which a page had no room: the writer chains them once the rest is in place.
+    left_over: Vec<Pair>,
+    /// All sets that were made, in pages of the pool. Those of left over keys are gone again.
+    sets: Vec<(E, SpillPointer)>,
+}
+
 /// Turns sorted pairs into items and items into pages.
 struct Builder<'a, 'b> {
     state: &'a mut WriterState,
     pages: &'a mut PageWriter<'b>,
     depth_max: u32,
-    /// Keys and pairs.
-    counts: (u64, u64),
-    /// Pairs for which a page had no room: the writer chains them once the rest is in place.
-    left_over: Vec<Pair>,
+    built: Built,
 }
 
 impl Builder<'_, '_> {
@@ -123,10 +161,14 @@ impl Builder<'_, '_> {
             let inline = InlineValues::new(&values).filter(|_| values.len() <= INLINE_VALUES_MAX);
             let content = match inline {
                 Some(inline) => Content::Inline(inline),
-                None => Content::Spilled(self.state.writer.sets().create(key, &values)),
+                None => {
+                    let pointer = self.state.writer.sets().create(key, &values);
+                    self.built.sets.push((key, pointer));
+                    Content::Spilled(pointer)
+                }
             };
-            self.counts.0 += 1;
-            self.counts.1 += values.len() as u64;
+            self.built.counts.0 += 1;
+            self.built.counts.1 += values.len() as u64;
             items.push(Item { hash, key, content });
         }
         Ok(items)
@@ -173,10 +215,10 @@ impl Builder<'_, '_> {
                         .map_err(|fault| self.state.writer.set_fault(fault))?;
                 }
             }
-            self.counts.0 -= 1;
-            self.counts.1 -= values.len() as u64;
+            self.built.counts.0 -= 1;
+            self.built.counts.1 -= values.len() as u64;
             let pairs = values.into_iter().map(|value| Pair { order, key: item.key, value });
-            self.left_over.extend(pairs);
+            self.built.left_over.extend(pairs);
         }
         self.pages.add(prefix, local_depth, kept)
     }
@@ -234,8 +276,12 @@ pub(crate) fn load_into(
             ),
         }));
     }
+    let depth = (pages.bucket_count() + pairs / 31).ilog2() + 2;
+    let depth = depth.clamp(engine.shared.tables.depth(), MAX_DEPTH);
+    let tables = engine.table_pages_max(state, depth);
     engine
         .reserve_pages(state, pairs.min(pages.bucket_count() + pairs / 31))
+        .and_then(|()| engine.ensure_free(state, &[(Space::Tables, tables)]))
         .map_err(LoadError::Refused)?;
     parts.for_each_sorted(|part| {
         for pair in &part {

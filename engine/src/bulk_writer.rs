@@ -142,13 +142,18 @@ impl<'scope> PageWriter<'scope> {
                 Ok(self.placed)
             }
             Err(error) => {
-                let mut files = self.checkpointer.files();
-                for placed in &self.placed[..self.unplaced] {
-                    files.pages_mut(Space::Buckets).release(placed.slot.page);
-                }
+                give_back(self.checkpointer, &self.placed[..self.unplaced]);
                 Err(error)
             }
         }
+    }
+}
+
+/// Gives the places of pages, which nothing names yet, back to the file.
+pub(crate) fn give_back(checkpointer: &Checkpointer, placed: &[Placed]) {
+    let mut files = checkpointer.files();
+    for placed in placed {
+        files.pages_mut(Space::Buckets).release(placed.slot.page);
     }
 }
 

@@ -74,6 +74,28 @@ fn max_bytes_huge() {
     assert_refused("max_bytes", &buffered().max_bytes(u64::MAX / 4096 * 4096));
 }
 
+/// Its buckets are written and its sets made before the file is found too small for all.
+#[test]
+fn a_load_that_finds_no_space_leaves_the_store_as_it_was() {
+    let scratch = Scratch::new();
+    let store = buffered().max_bytes(1 << 20).open(scratch.data()).unwrap();
+    let before = store.stats().file_bytes;
+    for values in [1, 6, 300] {
+        let keys = 60_000 / values;
+        let pairs =
+            (0..keys).flat_map(|key| (0..values).map(move |value| (key.into(), value.into())));
+        let refused = store.bulk_load(pairs);
+        assert!(matches!(refused, Err(Error::NoSpace { .. })), "{refused:?}");
+        assert_eq!((store.len(), store.stats().failure), (0, None));
+        assert_eq!(store.stats().file_bytes, before, "{values} values a key");
+    }
+    store.bulk_load((0..1000_u64).map(|key| (key.into(), key.into()))).unwrap();
+    assert!(store.insert(1, 2).unwrap());
+    assert!(store.verify().unwrap().problems.is_empty());
+    let store = crate::reopened(&scratch, &store);
+    assert_eq!(store.value_len(), 1001);
+}
+
 #[test]
 fn intervals_of_any_length_are_taken_or_named() {
     for interval in [Duration::ZERO, Duration::from_nanos(1), Duration::MAX] {

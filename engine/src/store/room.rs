@@ -81,7 +81,7 @@ impl Engine {
     /// Makes sure that the file has a place for each page that is changed already, and that this many operations may
     /// change.
     fn reserve_file(&self, state: &mut WriterState, inserts: u64, all: u64) -> Prepared {
-        let pages = &mut state.writer.pages;
+        let pages = &state.writer.pages;
         let slack = if inserts > 0 { DELETE_SLACK_PAGES } else { 0 };
         // Copies of the pages that are changed, and what splits add. A good hash fills all buckets at about
         // the same time, so a few inserts can split as many buckets; only after that a split takes 31 more.
@@ -89,28 +89,39 @@ impl Engine {
         let buckets = all.min(pages.bucket_count()) + splits + 4 + slack;
         // A set that moves touches the page it leaves and the one it goes to, which may be new.
         let values = (3 * all).min(pages.value_numbers.used() + all / 16 + 64) + 4 + slack;
-        let nodes = [
-            1 << self.shared.tables.depth(),
-            pages.overflow_numbers.end(),
-            pages.value_numbers.end(),
-        ];
-        let tables: u64 = nodes.into_iter().map(ShadowTable::pages_needed_max).sum();
         let needs = [
             (Space::Buckets, pages.pages_to_write(Space::Buckets) + buckets),
             (Space::Values, pages.pages_to_write(Space::Values) + values),
-            (Space::Tables, tables + slack / 8),
+            (Space::Tables, self.table_pages_max(state, self.shared.tables.depth()) + slack / 8),
         ];
-        for (space, needed) in needs {
-            let mut files = pages.files();
+        self.ensure_free(state, &needs).map_err(|error| match error {
+            // Changed pages that a checkpoint brings to the file leave as many free behind.
+            Error::NoSpace { .. } => NotYet::NeedsCheckpoint(error),
+            _ => NotYet::Refused(error),
+        })
+    }
+
+    /// Most pages that a checkpoint can need for the tables, the directory being of this depth.
+    pub(crate) fn table_pages_max(&self, state: &WriterState, depth: u32) -> u64 {
+        let pages = &state.writer.pages;
+        let slots = [1 << depth, pages.overflow_numbers.end(), pages.value_numbers.end()];
+        slots.into_iter().map(ShadowTable::pages_needed_max).sum()
+    }
+
+    /// Makes sure that spaces of the file have so many free pages.
+    ///
+    /// # Errors
+    ///
+    /// `NoSpace`; any other failure ends the store's life.
+    pub(crate) fn ensure_free(&self, state: &WriterState, needs: &[(Space, u64)]) -> Result<()> {
+        for &(space, needed) in needs {
+            let mut files = state.writer.pages.files();
             let free = files.ensure_free(space, needed, &*self.shared.file, &self.shared.regions);
-            match free {
-                Ok(()) => {}
-                // Changed pages that a checkpoint brings to the file leave as many free behind.
-                Err(error @ Error::NoSpace { .. }) => return Err(NotYet::NeedsCheckpoint(error)),
-                Err(error) => {
+            if let Err(error) = free {
+                if !matches!(error, Error::NoSpace { .. }) {
                     self.shared.mark_failed(&error);
-                    return Err(NotYet::Refused(error));
                 }
+                return Err(error);
             }
         }
         Ok(())

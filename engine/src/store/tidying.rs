@@ -5,11 +5,12 @@ use std::sync::atomic::Ordering;
 
 use cidstore_core::E;
 use cidstore_core::layout::bucket;
+use cidstore_core::layout::entry::SpillPointer;
 use cidstore_core::layout::table::Space;
 use cidstore_core::protocol::content::Content;
 
 use super::engine::{Engine, WriterState};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::valueset::ValuePages;
 
 /// A set is rewritten when more than one in this many of its positions is a tombstone.
@@ -23,13 +24,21 @@ pub(crate) const LARGE_SET: u64 = 1 << 12;
 /// Pages that one step may need, beyond those of the sets it rewrites.
 pub(crate) const STEP_PAGES: u64 = 16;
 
-/// The keys of a bucket whose values lie in sets, with their counts of values and tombstones.
-pub(crate) fn spilled_keys(state: &mut WriterState, index: u32) -> Result<Vec<(E, u64, u64)>> {
+/// A key whose values lie in a set.
+pub(crate) struct Spilled {
+    pub(crate) key: E,
+    pub(crate) set: SpillPointer,
+    pub(crate) values: u64,
+    pub(crate) tombstones: u64,
+}
+
+/// The keys of a bucket whose values lie in sets.
+pub(crate) fn spilled_keys(state: &WriterState, index: u32) -> Result<Vec<Spilled>> {
     let mut spilled = Vec::new();
     for item in state.writer.pages.items(index)? {
-        if let Content::Spilled(pointer) = item.content {
-            let (values, tombstones) = state.writer.set_counts(&pointer)?;
-            spilled.push((item.key, values, tombstones));
+        if let Content::Spilled(set) = item.content {
+            let (values, tombstones) = state.writer.set_counts(&set)?;
+            spilled.push(Spilled { key: item.key, set, values, tombstones });
         }
     }
     Ok(spilled)
@@ -50,19 +59,8 @@ pub(crate) fn sort_bucket(state: &mut WriterState, index: u32, part: u32) -> Res
 impl Engine {
     /// Makes sure that the changed pages and `more` have a place in the file.
     pub(crate) fn reserve_pages(&self, state: &WriterState, more: u64) -> Result<()> {
-        let pages = &state.writer.pages;
-        for space in [Space::Buckets, Space::Values] {
-            let needed = pages.pages_to_write(space) + more;
-            let mut files = pages.files();
-            let free = files.ensure_free(space, needed, &*self.shared.file, &self.shared.regions);
-            if let Err(error) = free {
-                if !matches!(error, Error::NoSpace { .. }) {
-                    self.shared.mark_failed(&error);
-                }
-                return Err(error);
-            }
-        }
-        Ok(())
+        let needed = |space| (space, state.writer.pages.pages_to_write(space) + more);
+        self.ensure_free(state, &[needed(Space::Buckets), needed(Space::Values)])
     }
 
     /// A change that stopped half way leaves pages that nobody knows: the store fails.
@@ -79,20 +77,25 @@ impl Engine {
 }
 
 impl crate::writer::apply::Writer {
-    /// Looks at all pages of extents once, so that their free extents are known.
-    pub(crate) fn discover_extents(&mut self) -> Result<()> {
+    /// Looks at all pages of extents once, so that their free extents are known. Of a damaged page they are not.
+    pub(crate) fn discover_extents(&mut self) {
         if std::mem::replace(&mut self.extents_known, true) {
-            return Ok(());
+            return;
         }
         for logical in self.pages.value_numbers.in_use() {
-            let known = self.extents.discover(logical, self.pages.page(logical));
-            known.map_err(|fault| self.set_fault(format!("value page {logical}: {fault}")))?;
+            if let Err(fault) = self.extents.discover(logical, self.pages.page(logical)) {
+                let fault = self.set_fault(format!("value page {logical}: {fault}"));
+                tracing::warn!(%fault, "the free extents of a page stay unknown");
+            }
         }
-        Ok(())
     }
 
-    /// Moves all sets out of a page of extents. Answers how many.
+    /// Moves all sets out of a page of extents. Answers how many: none of a damaged page.
     pub(crate) fn empty_extents_page(&mut self, logical: u32) -> Result<u64> {
+        if !self.pages.is_sound(logical) {
+            self.extents.close_page(logical);
+            return Ok(0);
+        }
         let owners = crate::valueset::extent_owners(&self.pages.shared.view(), logical)
             .map_err(|fault| self.set_fault(fault))?;
         self.extents.close_page(logical);
