@@ -13,9 +13,11 @@ use crate::handle::Store;
 use crate::report::Problem;
 use crate::store::engine::WriterState;
 use crate::store::tidying::{
-    LARGE_SET, SPARSE_PART, STEP_PAGES, TOMBSTONE_PART, UNSORTED_PART, sort_bucket, spilled_keys,
+    LARGE_SET, SPARSE_PART, STEP_PAGES, Spilled, TOMBSTONE_PART, UNSORTED_PART, sort_bucket,
+    spilled_keys,
 };
 use crate::transaction;
+use crate::valueset::Reach;
 use crate::writer::pages::bucket_place;
 
 /// What [`Store::compact`] did.
@@ -28,6 +30,11 @@ pub struct CompactReport {
     pub bytes_after: u64,
     /// Buckets merged, sets rewritten or brought back inline, buckets sorted.
     pub changes: u64,
+}
+
+/// For what needs no look beforehand.
+fn nothing(_: &WriterState, _: u32) -> Result<()> {
+    Ok(())
 }
 
 impl Store {
@@ -52,14 +59,22 @@ impl Store {
         };
         let mut changes = self.merge()? + self.gc()?;
         let mut large = Vec::new();
-        changes += self.each_bucket(|state, index| {
-            let mut changed = 0;
-            for (key, values, _) in spilled_keys(state, index)? {
+        let look = |state: &WriterState, index| {
+            let mut small = Vec::new();
+            for Spilled { key, set, values, .. } in spilled_keys(state, index)? {
                 if values > LARGE_SET {
                     large.push(key);
                 } else {
-                    changed += u64::from(state.writer.compact_set(key)?);
+                    state.writer.check_set(&set, Reach::All)?;
+                    small.push(key);
                 }
+            }
+            Ok(small)
+        };
+        changes += self.each_bucket(look, |state, index, sets| {
+            let mut changed = 0;
+            for key in sets {
+                changed += u64::from(state.writer.compact_set(key)?);
             }
             changed += u64::from(sort_bucket(state, index, u32::MAX)?);
             Ok(changed)
@@ -87,7 +102,7 @@ impl Store {
         self.check_maintainable()?;
         let mut merged = 0;
         loop {
-            let round = self.each_bucket(|state, index| {
+            let round = self.each_bucket(nothing, |state, index, ()| {
                 Ok(u64::from(state.writer.pages.merge_if_sparse(index)?))
             })?;
             if round == 0 {
@@ -123,14 +138,23 @@ impl Store {
     /// See [`Store`].
     pub fn run_gc_once(&self) -> Result<u64> {
         self.check_maintainable()?;
-        let changed = self.each_bucket(|state, index| {
+        let look = |state: &WriterState, index| {
+            let mut sets = spilled_keys(state, index)?;
+            sets.retain(|set| {
+                set.values <= INLINE_VALUES_MAX as u64
+                    || set.tombstones * TOMBSTONE_PART > set.values + set.tombstones
+            });
+            sets.iter().try_for_each(|set| state.writer.check_set(&set.set, Reach::All))?;
+            Ok(sets)
+        };
+        let changed = self.each_bucket(look, |state, _, sets| {
             let mut changed = 0;
-            for (key, values, tombstones) in spilled_keys(state, index)? {
-                if values <= INLINE_VALUES_MAX as u64 {
-                    changed += u64::from(state.writer.demote(key)?);
-                } else if tombstones * TOMBSTONE_PART > values + tombstones {
-                    changed += u64::from(state.writer.compact_set(key)?);
-                }
+            for Spilled { key, values, .. } in sets {
+                changed += u64::from(if values <= INLINE_VALUES_MAX as u64 {
+                    state.writer.demote(key)?
+                } else {
+                    state.writer.compact_set(key)?
+                });
             }
             Ok(changed)
         })?;
@@ -149,8 +173,9 @@ impl Store {
     /// See [`Store`].
     pub fn background_maintenance(&self) -> Result<u64> {
         self.check_maintainable()?;
-        let sorted = self
-            .each_bucket(|state, index| Ok(u64::from(sort_bucket(state, index, UNSORTED_PART)?)))?;
+        let sorted = self.each_bucket(nothing, |state, index, ()| {
+            Ok(u64::from(sort_bucket(state, index, UNSORTED_PART)?))
+        })?;
         Ok(sorted + self.merge()? + self.run_gc_once()?)
     }
 
@@ -171,9 +196,12 @@ impl Store {
     pub fn demote_if_possible(&self, key: impl Into<E>) -> Result<bool> {
         self.check_maintainable()?;
         let engine = self.engine();
+        let key = key.into();
         let mut state = engine.writer();
+        engine.check_writable()?;
         engine.reserve_pages(&state, STEP_PAGES)?;
-        let demoted = state.writer.demote(key.into());
+        state.writer.check_set_of(key, Reach::All)?;
+        let demoted = state.writer.demote(key);
         engine.fail_on_error(demoted)
     }
 
@@ -182,9 +210,10 @@ impl Store {
         let engine = self.engine();
         let mut from = Some(E::ZERO);
         while let Some(bound) = from {
-            engine.check_writable()?;
             let mut state = engine.writer();
+            engine.check_writable()?;
             engine.reserve_pages(&state, STEP_PAGES + INNER_CHILDREN as u64)?;
+            state.writer.check_set_of(key, Reach::Part(bound))?;
             from = engine.fail_on_error(state.writer.compact_set_step(key, bound))?;
         }
         Ok(())
@@ -195,23 +224,27 @@ impl Store {
         self.engine().check_writable()
     }
 
-    /// Runs `step` for each bucket, giving the writer lock back in between. Answers the sum of what it answers.
-    fn each_bucket(
+    /// Runs `change` for each bucket, giving the writer lock back in between. Answers the sum of what it answers.
+    ///
+    /// `look` comes first, and tells what `change` is to do: what it finds damaged is answered, and the store stays as it is.
+    fn each_bucket<T>(
         &self,
-        mut step: impl FnMut(&mut WriterState, u32) -> Result<u64>,
+        mut look: impl FnMut(&WriterState, u32) -> Result<T>,
+        mut change: impl FnMut(&mut WriterState, u32, T) -> Result<u64>,
     ) -> Result<u64> {
         let engine = self.engine();
         let mut sum = 0;
         let mut position = 0_u64;
         while position < 1 << 32 {
-            engine.check_writable()?;
             let mut state = engine.writer();
+            // With the lock, here and elsewhere: whoever closes the store meanwhile waits for it.
+            engine.check_writable()?;
             let bits = (position as u32).reverse_bits();
             let index = bits & ((1_u64 << engine.shared.tables.depth()) - 1) as u32;
             engine.reserve_pages(&state, STEP_PAGES)?;
-            // Nothing has changed yet, so a damaged page leaves the store as it is.
             state.writer.pages.check_chain(index)?;
-            sum += engine.fail_on_error(step(&mut state, index))?;
+            let found = look(&state, index)?;
+            sum += engine.fail_on_error(change(&mut state, index, found))?;
             // The bucket may have grown by a merge or shrunk by a split: go on behind what it covers now.
             let index = bits & ((1_u64 << engine.shared.tables.depth()) - 1) as u32;
             let page = state.writer.pages.bucket_at(index);
@@ -226,14 +259,13 @@ impl Store {
         let engine = self.engine();
         let sparse = {
             let mut state = engine.writer();
-            let found = state.writer.discover_extents();
-            engine.fail_on_error(found)?;
+            state.writer.discover_extents();
             state.writer.extents.sparse_pages(SPARSE_PART)
         };
         let mut moved = 0;
         for logical in sparse {
-            engine.check_writable()?;
             let mut state = engine.writer();
+            engine.check_writable()?;
             if !state.writer.extents.is_open(logical) {
                 // Filled, emptied or given up since the list was made.
                 continue;

@@ -9,6 +9,7 @@
 
 mod backups;
 mod batches;
+mod damage;
 mod files;
 mod lifetime;
 mod many;

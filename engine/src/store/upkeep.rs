@@ -28,7 +28,7 @@ use crate::read::{END, Reader};
 use crate::shared::{LiveView, bucket_place};
 use crate::table::slots::SLOTS_MAX;
 use crate::upkeep::{Candidate, Chore, Load, Maintenance, Next, Outcome, Scheduler, Step, add};
-use crate::valueset::{self, Chunk, LeafCursor, SetView, ValuePages};
+use crate::valueset::{self, Chunk, LeafCursor, Reach, SetView, ValuePages};
 use crate::writer::buckets::MERGED_POSITIONS_MAX;
 
 const PAGE: u64 = PAGE_BYTES as u64;
@@ -240,6 +240,11 @@ impl Engine {
         let Some((values, tombstones)) = self.sound(place(), counts)? else {
             return Ok((false, None));
         };
+        let in_steps = values + tombstones > LARGE_SET;
+        let reach = if in_steps { Reach::Part(bound) } else { Reach::All };
+        if self.sound(place(), state.writer.check_set(&pointer, reach))?.is_none() {
+            return Ok((false, None));
+        }
         let counters = &self.shared.upkeep;
         if values <= INLINE_VALUES_MAX as u64 {
             let demoted = state.writer.demote(key);
@@ -250,7 +255,7 @@ impl Engine {
         if bound == E::ZERO && tombstones * TOMBSTONE_PART <= values + tombstones {
             return Ok((false, None));
         }
-        if values + tombstones <= LARGE_SET {
+        if !in_steps {
             let compacted = state.writer.compact_set(key);
             let compacted = self.fail_on_error(compacted)?;
             add(&counters.sets_compacted, 1);

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::atomic::Ordering;
 
 use cidstore_core::hash::MAX_DEPTH;
+use cidstore_core::layout::NO_PAGE;
 
 use cidstore_core::probe;
 
@@ -34,12 +35,15 @@ impl SlotArray {
         self.slots.use_huge_page();
     }
 
-    /// The page that a slot names.
+    /// The page that a slot names; none for a number that no table has, as a damaged page may tell it.
     ///
     /// Acquire: whoever sees a page number sees the page's content as it was when the slot was swung.
     #[inline]
     pub(crate) fn get(&self, index: u32) -> u32 {
-        self.slots.at(index as usize).load(Ordering::Acquire)
+        match self.slots.get(index as usize) {
+            Some(slot) => slot.load(Ordering::Acquire),
+            None => NO_PAGE,
+        }
     }
 
     /// Swings a slot. Of a table only the writer does, and only through `TableWriter`, which keeps snapshots whole.
@@ -53,6 +57,8 @@ impl SlotArray {
     /// Asks the processor to fetch a slot's cache line.
     #[inline]
     pub(crate) fn prefetch(&self, index: u32) {
-        probe::prefetch(self.slots.at(index as usize));
+        if let Some(slot) = self.slots.get(index as usize) {
+            probe::prefetch(slot);
+        }
     }
 }

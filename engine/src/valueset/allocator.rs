@@ -60,9 +60,8 @@ impl ExtentAllocator {
     /// An extent of this class, marked as used, of which no reader has a reference. `class` is one that
     /// `class_for` gave.
     pub(crate) fn take(&mut self, pages: &mut impl ValuePages, class: usize) -> SetReference {
-        let open = self.classes.get(class).and_then(|pages| pages.first_key_value());
-        let (logical, free) = match open {
-            Some((logical, free)) => (*logical, *free),
+        let (logical, free) = match self.open_page(pages, class) {
+            Some(open) => open,
             None => {
                 let logical = pages.allocate();
                 self.given_back.remove(&logical);
@@ -77,6 +76,18 @@ impl ExtentAllocator {
             extents.set_used(index, true);
         }
         SetReference { page: logical, extent: Some(index) }
+    }
+
+    /// The first page of a class with free extents that is what was written. Damaged ones are not looked at again.
+    fn open_page(&mut self, pages: &impl ValuePages, class: usize) -> Option<(u32, u64)> {
+        let open = self.classes.get_mut(class)?;
+        while let Some((&logical, &free)) = open.first_key_value() {
+            if pages.is_sound(logical) {
+                return Some((logical, free));
+            }
+            open.remove(&logical);
+        }
+        None
     }
 
     /// Marks an extent, which held `live` values, as free in its page, and keeps it in quarantine until
@@ -115,6 +126,10 @@ impl ExtentAllocator {
         *waiting &= !bit;
         if *waiting == 0 {
             self.quarantine.remove(&set.page);
+        }
+        // Of a damaged page nobody knows what is free.
+        if !pages.is_sound(set.page) {
+            return;
         }
         let Ok(extents) = Extents::open(pages.page(set.page)) else { return };
         let class = usize::from(extents.class());

@@ -10,8 +10,9 @@ use cidstore_core::protocol::value_fault::ValueFault;
 
 use super::merge::LEAF_SPARSE;
 use super::pages::ValuePages;
+use super::sound::{Numbers, numbers};
 use super::tree::{Path, Tree};
-use super::{SetFault, at};
+use super::{Current, SetFault, at};
 use crate::sync::PageWord;
 
 /// Longest unsorted tail of a leaf. A longer one makes lookups scan more, a shorter one copies leaves
@@ -68,38 +69,11 @@ impl<P: ValuePages> Tree<'_, P> {
 
     /// Frees all pages of the set, after it was found that no page is named twice. Leaves are not looked at.
     pub(super) fn retire(&mut self) -> Result<(), SetFault> {
-        let mut all = vec![self.root];
-        let mut nodes = vec![self.root];
-        let mut level = self.inner(self.root)?.level();
-        while level > 0 {
-            let mut below = Vec::new();
-            for logical in nodes {
-                let inner = self.inner(logical)?;
-                if inner.level() != level {
-                    return Err(at(logical)(ValueFault::Level(inner.level())));
-                }
-                below.extend(inner.children().map(|child| child.page));
-            }
-            // Here and not at the end: so that what a damaged node repeats cannot multiply level by level.
-            require_distinct(&below)?;
-            all.extend_from_slice(&below);
-            nodes = below;
-            level -= 1;
-        }
-        require_distinct(&all)?;
-        for logical in all {
+        self.inner(self.root)?;
+        let Numbers { nodes, leaves } = numbers(&Current(&*self.pages), self.root)?;
+        for logical in nodes.into_iter().chain(leaves) {
             self.pages.retire(logical);
         }
         Ok(())
-    }
-}
-
-fn require_distinct(pages: &[u32]) -> Result<(), SetFault> {
-    let mut sorted = pages.to_vec();
-    sorted.sort_unstable();
-    let twice = sorted.windows(2).find(|pair| pair.first() == pair.last());
-    match twice.and_then(|pair| pair.first()) {
-        Some(logical) => Err(at(*logical)(ValueFault::Duplicate)),
-        None => Ok(()),
     }
 }

@@ -21,8 +21,8 @@ const NODE_SPARSE: usize = INNER_CHILDREN / 4;
 const NODES_JOINED: usize = INNER_CHILDREN * 3 / 4;
 
 impl<P: ValuePages> Tree<'_, P> {
-    /// Joins the sparse leaf at the end of `path` with a neighbour if they go well together. Tells how
-    /// many tombstones went.
+    /// Joins the sparse leaf at the end of `path` with a neighbour if they go well together, but not with a damaged one, here and
+    /// below. Tells how many tombstones went.
     pub(super) fn join_leaf(&mut self, path: &Path) -> Result<usize, SetFault> {
         let Some(step) = path.steps().last().copied() else { return Ok(0) };
         let live = self.live(path.leaf)?;
@@ -31,8 +31,11 @@ impl<P: ValuePages> Tree<'_, P> {
             if left + 1 >= parent.child_count() {
                 continue;
             }
-            let other = if left == step.index { left + 1 } else { left };
-            let other = self.live(parent.child(other))?;
+            let other = parent.child(if left == step.index { left + 1 } else { left });
+            if !self.pages.is_sound(other) {
+                continue;
+            }
+            let other = self.live(other)?;
             let fits = live + other <= LEAVES_JOINED || live == 0 && other <= LEAF_FILLED;
             if fits {
                 let dropped = self.join_pair(step.node, left)?;
@@ -108,6 +111,9 @@ impl<P: ValuePages> Tree<'_, P> {
             else {
                 continue;
             };
+            if ![lower.page, upper.page].iter().all(|&page| self.pages.is_sound(page)) {
+                continue;
+            }
             let mut joined = self.node(lower.page)?;
             let right = self.node(upper.page)?;
             if joined.children.len() + right.children.len() > NODES_JOINED {
@@ -135,7 +141,7 @@ impl<P: ValuePages> Tree<'_, P> {
         loop {
             let root = self.node(self.root)?;
             let [only] = root.children.as_slice() else { return Ok(()) };
-            if root.level == 1 {
+            if root.level == 1 || !self.pages.is_sound(only.page) {
                 return Ok(());
             }
             let (only, child) = (only.page, self.node(only.page)?);

@@ -117,6 +117,8 @@ pub(super) struct MockPages {
     frozen: Arc<()>,
     /// False while damage is tested: retiring a number that is not in use does nothing then.
     pub(super) strict: bool,
+    /// Numbers whose pages are not what was written.
+    pub(super) damaged: BTreeSet<u32>,
     /// Pages made, for whoever measures the churn.
     pub(super) built: u64,
 }
@@ -136,6 +138,7 @@ impl MockPages {
             limbo: VecDeque::new(),
             frozen: Arc::new(()),
             strict: true,
+            damaged: BTreeSet::new(),
             built: 0,
         }
     }
@@ -230,6 +233,10 @@ impl MockPages {
 impl ValuePages for MockPages {
     fn page(&self, logical: u32) -> &Page {
         self.arena.value_page(logical).unwrap_or(&self.arena.nothing)
+    }
+
+    fn is_sound(&self, logical: u32) -> bool {
+        !self.damaged.contains(&logical)
     }
 
     fn page_mut(&mut self, logical: u32) -> &Page {

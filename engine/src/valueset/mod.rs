@@ -5,7 +5,7 @@
 //! for ever, inner nodes, leaves of up to 250 values in a chain. Both are named by the reference in the
 //! key's entry; [`SpillPointer`]s that come back from here carry the counters as they are after the call.
 //!
-//! Reading order: [`pages`], [`read`], [`allocator`], [`small`], then the tree: [`tree`], [`split`], [`merge`],
+//! Reading order: [`pages`], [`read`], [`sound`], [`allocator`], [`small`], then the tree: [`tree`], [`split`], [`merge`],
 //! [`large`], [`bulk`], [`compact`]; [`verify`]. Changing is for the single writer, through [`Sets`]; reading is
 //! for any thread, through a [`SetView`], without lock or wait. What a damaged page makes impossible is a
 //! [`SetFault`]; nothing panics, and no loop runs longer than the pages that there are.
@@ -18,6 +18,7 @@ mod merge;
 mod pages;
 mod read;
 mod small;
+mod sound;
 mod split;
 mod tree;
 mod verify;
@@ -43,6 +44,7 @@ pub(crate) use read::{
     Chunk, LeafCursor, SetView, ask_for, collect, contains, count, extent_owners, read_all,
     tombstones,
 };
+pub(crate) use sound::{Reach, check};
 pub(crate) use verify::verify;
 
 use tree::Tree;

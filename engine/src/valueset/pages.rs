@@ -18,6 +18,9 @@ pub(crate) trait ValuePages {
     /// The current copy of a page. A number that names nothing gives a page of zeros.
     fn page(&self, logical: u32) -> &Page;
 
+    /// True if the page is what was written. One in memory is.
+    fn is_sound(&self, logical: u32) -> bool;
+
     /// The writable copy of a page that exists: copied, generation stamped and slot swung at the first
     /// change since the cut. Stores follow the page protocol.
     fn page_mut(&mut self, logical: u32) -> &Page;

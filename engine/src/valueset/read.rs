@@ -51,11 +51,11 @@ pub(crate) fn ask_for<V: SetView>(view: &V, set: FoundSet) {
     }
 }
 
-fn inner<V: SetView>(view: &V, logical: u32) -> Result<Inner<'_, PageWord>, SetFault> {
+pub(super) fn inner<V: SetView>(view: &V, logical: u32) -> Result<Inner<'_, PageWord>, SetFault> {
     Inner::open(page(view, logical)?).map_err(at(logical))
 }
 
-fn leaf<V: SetView>(view: &V, logical: u32) -> Result<Leaf<'_, PageWord>, SetFault> {
+pub(super) fn leaf<V: SetView>(view: &V, logical: u32) -> Result<Leaf<'_, PageWord>, SetFault> {
     Leaf::open(page(view, logical)?).map_err(at(logical))
 }
 

@@ -122,21 +122,6 @@ impl Writer {
         }
     }
 
-    /// Looks whether the bucket that an operation will change is what was written: what is in the log must be applied.
-    ///
-    /// # Errors
-    ///
-    /// `Corrupt`, naming the page.
-    pub(crate) fn check(&self, operation: &Operation) -> Result<()> {
-        self.pages.check_chain(self.index_of(self.shared().seed.hash(operation.key())))
-    }
-
-    /// [`check`](Self::check), then [`apply`](Self::apply).
-    pub(crate) fn apply_checked(&mut self, operation: Operation) -> Result<u64> {
-        self.check(&operation)?;
-        self.apply(operation)
-    }
-
     /// Applies one operation; answers how many pairs came or went.
     pub(crate) fn apply(&mut self, operation: Operation) -> Result<u64> {
         match operation {

@@ -304,7 +304,8 @@ impl Pages {
         }
     }
 
-    /// Merges the bucket at a directory index with its buddy if both are sparse. Answers whether it did.
+    /// Merges the bucket at a directory index with its buddy if both are sparse. Answers whether it did. A buddy that is damaged
+    /// stays as it is: what concerns the one bucket must not fail for the other.
     pub(crate) fn merge_if_sparse(&mut self, index: u32) -> Result<bool> {
         let page = self.bucket_at(index);
         let (prefix, local_depth) = bucket_place(self.bucket(page));
@@ -313,7 +314,6 @@ impl Pages {
         }
         let buddy_prefix = prefix ^ 1 << (local_depth - 1);
         let buddy = self.bucket_at(buddy_prefix);
-        self.check_chain(buddy_prefix)?;
         let (_, buddy_depth) = bucket_place(self.bucket(buddy));
         let used = |page: &Page| {
             let overflow = page[bucket::OVERFLOW_WORD].load(Ordering::Relaxed) as u32;
@@ -322,6 +322,9 @@ impl Pages {
         };
         let positions = used(self.bucket(page)) + used(self.bucket(buddy));
         if buddy_depth != local_depth || positions > MERGED_POSITIONS_MAX {
+            return Ok(false);
+        }
+        if self.check_chain(buddy_prefix).is_err() {
             return Ok(false);
         }
         let mut items = self.items(prefix)?;

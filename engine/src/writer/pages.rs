@@ -381,6 +381,10 @@ impl ValuePages for Pages {
         self.shared.regions.values.page(self.value_slot(logical))
     }
 
+    fn is_sound(&self, logical: u32) -> bool {
+        self.shared.is_sound_value_page(self.value_slot(logical))
+    }
+
     fn page_mut(&mut self, logical: u32) -> &Page {
         let old = self.value_slot(logical);
         if self.is_current(self.shared.regions.values.page(old)) {

@@ -1,0 +1,122 @@
+//! Looking whether the pages of a set are what was written, before a change reads them, copies them, and gives the copy a
+//! checksum that fits. What was promised cannot be taken back, so the writer looks before it promises anything.
+//!
+//! What a change might do besides, join neighbours or fill a free extent, it leaves when it meets a damaged page.
+
+use cidstore_core::E;
+use cidstore_core::layout::entry::SpillPointer;
+use cidstore_core::protocol::value_fault::ValueFault;
+
+use super::pages::ValuePages;
+use super::read::{SetView, contains, count, inner, leaf};
+use super::{Place, SetFault, at};
+use crate::sync::Page;
+
+/// The pages as the writer sees them, those that are not what was written missing.
+struct Sound<'a, P>(&'a P);
+
+impl<P: ValuePages> SetView for Sound<'_, P> {
+    fn value_page(&self, logical: u32) -> Option<&Page> {
+        self.0.is_sound(logical).then(|| self.0.page(logical))
+    }
+}
+
+/// What a change will do to a set.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Reach {
+    /// Add or remove this value.
+    Value(E),
+    /// Free it: leaves are not looked at.
+    Nodes,
+    /// Copy all of it.
+    All,
+    /// Compact the leaves below the lowest inner node that covers this value.
+    Part(E),
+}
+
+/// Checks the pages of a set that a change reaches.
+///
+/// # Errors
+///
+/// [`SetFault`] names the first that is damaged.
+pub(crate) fn check<P: ValuePages>(
+    pages: &P,
+    set: &SpillPointer,
+    reach: Reach,
+) -> Result<(), SetFault> {
+    let view = Sound(pages);
+    let root = match Place::of(set.reference)? {
+        // One page has all of it.
+        Place::Small { .. } => return count(&view, set.reference).map(drop),
+        Place::Large { root } => root,
+    };
+    match reach {
+        Reach::Value(value) => contains(&view, set.reference, value).map(drop),
+        Reach::Nodes => numbers(&view, root).map(drop),
+        Reach::All => {
+            let Numbers { leaves, .. } = numbers(&view, root)?;
+            leaves.into_iter().try_for_each(|logical| leaf(&view, logical).map(drop))
+        }
+        Reach::Part(value) => {
+            let mut node = inner(&view, root)?;
+            while node.level() > 1 {
+                let logical = node.child(node.route(value));
+                let below = inner(&view, logical)?;
+                if below.level() + 1 != node.level() {
+                    return Err(at(logical)(ValueFault::Level(below.level())));
+                }
+                node = below;
+            }
+            node.children().try_for_each(|child| leaf(&view, child.page).map(drop))
+        }
+    }
+}
+
+/// The logical numbers of a large set.
+#[derive(Debug, Default)]
+pub(super) struct Numbers {
+    /// The inner nodes, the root first.
+    pub(super) nodes: Vec<u32>,
+    pub(super) leaves: Vec<u32>,
+}
+
+/// All numbers of a large set, after it was found that none is there twice. Leaves are not looked at.
+///
+/// # Errors
+///
+/// [`SetFault`] if an inner node is damaged.
+pub(super) fn numbers<V: SetView>(view: &V, root: u32) -> Result<Numbers, SetFault> {
+    let mut all = Numbers { nodes: vec![root], leaves: Vec::new() };
+    let mut level = inner(view, root)?.level();
+    let mut above = vec![root];
+    while level > 0 {
+        let mut below = Vec::new();
+        for logical in above {
+            let inner = inner(view, logical)?;
+            if inner.level() != level {
+                return Err(at(logical)(ValueFault::Level(inner.level())));
+            }
+            below.extend(inner.children().map(|child| child.page));
+        }
+        // Here and not at the end: so that what a damaged node repeats cannot multiply level by level.
+        require_distinct(below.clone())?;
+        level -= 1;
+        if level == 0 {
+            all.leaves = below;
+            break;
+        }
+        all.nodes.extend_from_slice(&below);
+        above = below;
+    }
+    require_distinct(all.nodes.iter().chain(&all.leaves).copied().collect())?;
+    Ok(all)
+}
+
+fn require_distinct(mut pages: Vec<u32>) -> Result<(), SetFault> {
+    pages.sort_unstable();
+    let twice = pages.windows(2).find(|pair| pair.first() == pair.last());
+    match twice.and_then(|pair| pair.first()) {
+        Some(logical) => Err(at(*logical)(ValueFault::Duplicate)),
+        None => Ok(()),
+    }
+}

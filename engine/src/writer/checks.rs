@@ -1,0 +1,55 @@
+//! What is looked at before anything is logged or changed: the pages that an operation will copy must be what was written.
+//! What is in the log must be applied, and a damaged page that is copied gets a checksum that fits.
+
+use cidstore_core::E;
+use cidstore_core::layout::entry::SpillPointer;
+use cidstore_core::protocol::content::Content;
+
+use super::apply::{Operation, Writer};
+use crate::error::Result;
+use crate::valueset::{self, Reach};
+
+impl Writer {
+    /// Looks whether what an operation will change is what was written: the pages of the bucket, and those of the set that the
+    /// operation reaches.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt`, naming the page.
+    pub(crate) fn check(&self, operation: &Operation) -> Result<()> {
+        let (key, reach) = match *operation {
+            Operation::Insert(key, value) | Operation::DeleteValue(key, value) => {
+                (key, Reach::Value(value))
+            }
+            Operation::DeleteKey(key) => (key, Reach::Nodes),
+        };
+        let hash = self.pages.shared.seed.hash(key);
+        self.pages.check_chain(hash.directory_index(self.pages.shared.tables.depth()))?;
+        if self.pages.value_numbers.used() == 0 {
+            return Ok(());
+        }
+        match self.look_up(key, hash)? {
+            Some((_, Content::Spilled(set))) => self.check_set(&set, reach),
+            _ => Ok(()),
+        }
+    }
+
+    /// [`check`](Self::check), then [`apply`](Self::apply).
+    pub(crate) fn apply_checked(&mut self, operation: Operation) -> Result<u64> {
+        self.check(&operation)?;
+        self.apply(operation)
+    }
+
+    /// As [`check`](Self::check), of a set.
+    pub(crate) fn check_set(&self, set: &SpillPointer, reach: Reach) -> Result<()> {
+        valueset::check(&self.pages, set, reach).map_err(|fault| self.set_fault(fault))
+    }
+
+    /// As [`check_set`](Self::check_set), of the set of a key if it has one.
+    pub(crate) fn check_set_of(&self, key: E, reach: Reach) -> Result<()> {
+        match self.look_up(key, self.pages.shared.seed.hash(key))? {
+            Some((_, Content::Spilled(set))) => self.check_set(&set, reach),
+            _ => Ok(()),
+        }
+    }
+}
