@@ -224,7 +224,8 @@ impl Builder<'_, '_> {
     }
 }
 
-/// Lets the tables name the written pages: slot 0 and the depth last, so that readers see the empty store until then.
+/// Lets the tables name the written pages: the depth and slot 0 last, so that readers see the empty store until then. The depth first: until
+/// slot 0 follows, the old page that it names covers all keys. A page of the new depth under the old one would look damaged.
 fn publish(
     state: &mut WriterState,
     checkpointer: &mut Checkpointer,
@@ -249,8 +250,8 @@ fn publish(
             }
         }
     }
-    pages.set_slot(TableKind::Directory, 0, first);
     pages.tables.set_depth(&pages.shared.tables, depth);
+    pages.set_slot(TableKind::Directory, 0, first);
     pages.retire_bucket_page(old);
     let counters = &pages.shared.counters;
     counters.keys.store(keys, Ordering::Relaxed);

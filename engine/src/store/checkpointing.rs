@@ -88,9 +88,21 @@ impl Engine {
             self.writer().writer.restore_cut(cut);
             return Err(error);
         }
-        let written = to.write_pages(&cut)?;
+        // From here on nothing can be taken back, and all room was made sure of: what finds none after all ends the store's life.
+        self.write_reserved(to, &cut, clean).map_err(|error| match error {
+            Error::NoSpace { path, detail } => {
+                let source = std::io::Error::other(detail);
+                Error::Io { path, action: "allocate", source }
+            }
+            error => error,
+        })
+    }
+
+    /// Writes the pages of a cut that have places in the file, and both superblocks.
+    fn write_reserved(&self, to: &mut Checkpointer, cut: &Cut, clean: bool) -> Result<Written> {
+        let written = to.write_pages(cut)?;
         to.bucket_count = cut.buckets;
-        let mut next = to.superblock_for(&cut, to.newest.wal_salt);
+        let mut next = to.superblock_for(cut, to.newest.wal_salt);
         if clean {
             next.flags |= FLAG_CLEAN;
         }

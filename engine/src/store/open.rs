@@ -320,7 +320,8 @@ fn recover(disk: &Arc<dyn Disk>, parts: Parts, settings: Settings) -> Result<Arc
     } else {
         resume_log(disk, parts, settings, log)?
     };
-    Background::start(&engine)?;
+    // Those that were started wait for a bell that nobody would ring.
+    Background::start(&engine).inspect_err(|_| engine.background.stop())?;
     // What was replayed may be a good part of what the log holds.
     engine.note_due(&engine.writer());
     Ok(engine)
@@ -396,6 +397,11 @@ fn apply_all(writer: &mut Writer, operations: &[Operation]) -> Result<()> {
     for &operation in operations {
         ahead.step(writer);
         writer.apply_checked(operation)?;
+    }
+    // Nobody reads yet: what was replaced is free at once.
+    if writer.pages.limbo.is_due() {
+        let part = writer.pages.limbo.part();
+        writer.collect_some(part);
     }
     Ok(())
 }

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::options::Durability;
 use crate::sync::whole::thread;
 use crate::table::shadow::ShadowTable;
-use crate::wal::Room;
+use crate::wal::{Appender, Room};
 use crate::writer::ahead::Ahead;
 use crate::writer::apply::Operation;
 
@@ -151,7 +151,12 @@ impl Engine {
     pub(super) fn make_room(&self, part: &[(&Write, Durability)]) -> Result<()> {
         let mut checkpointer = self.checkpointer();
         let needs_room = |state: &mut WriterState| {
-            matches!(self.prepare(state, part), Err(NotYet::NeedsCheckpoint(_)))
+            let prepared = self.prepare(state, part);
+            // The log may have noted what is durable, and the lock is given back: who syncs next counts on all to be in the file.
+            if let Some(Err(error)) = state.log.as_mut().map(Appender::flush) {
+                self.shared.mark_failed(&error);
+            }
+            matches!(prepared, Err(NotYet::NeedsCheckpoint(_)))
         };
         if !needs_room(&mut self.writer()) {
             return Ok(());
