@@ -34,8 +34,9 @@ fn ensure(tree: &Tree, tally: &mut Tally) -> Result<String, Failure> {
 /// If a program is missing, or a test fails.
 pub(crate) fn job(tree: &Tree, tally: &mut Tally) -> Result<Job, Failure> {
     let pythons = ensure(tree, tally)?;
+    // The features of the step `tests`, which has built all of it.
     Ok(Job::cargo_locked(["test"])
-        .args(["--package", "cidstore", "--test", "hdf5_tools", "--", "--ignored"])
+        .args(["--workspace", "--all-features", "--test", "hdf5_tools", "--", "--ignored"])
         .env("CIDSTORE_PYTHONS", &pythons)
         .directory(tree.path("")))
 }

@@ -182,7 +182,7 @@ fn rustdoc(tree: &Tree, tally: &mut Tally) -> Result<Outcome, Failure> {
 
 /// What a user builds has default features or fewer; the other steps switch all of them on.
 fn features(tree: &Tree, tally: &mut Tally) -> Result<Outcome, Failure> {
-    const BUILDS: [&[&str]; 6] = [
+    const BUILDS: [&[&str]; 7] = [
         &["--package", "cidstore-core"],
         &["--package", "cidstore-engine"],
         &["--package", "cidstore-engine", "--features", "hdf5"],
@@ -190,6 +190,7 @@ fn features(tree: &Tree, tally: &mut Tally) -> Result<Outcome, Failure> {
         &["--package", "cidstore"],
         // The store without the command.
         &["--package", "cidstore", "--no-default-features"],
+        &["--package", "cidstore", "--no-default-features", "--features", "serde,uuid"],
     ];
     for build in BUILDS {
         Job::cargo_locked(["clippy"])

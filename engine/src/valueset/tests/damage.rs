@@ -4,11 +4,16 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use cidstore_core::E;
 use cidstore_core::layout::entry::SetReference;
+use cidstore_core::protocol::leaf::Leaf;
 use cidstore_core::protocol::value_fault::ValueFault;
 use proptest::prelude::*;
 
 use super::{Keys, scattered};
-use crate::valueset::{SetView, ValuePages, contains, count, read_all, tombstones, verify};
+use crate::valueset::sound::{Numbers, numbers};
+use crate::valueset::tree::gather;
+use crate::valueset::{
+    Reach, SetView, ValuePages, check, contains, count, read_all, tombstones, verify,
+};
 
 const KEY: E = E::new(1, 2);
 const OTHER: E = E::new(3, 4);
@@ -138,5 +143,62 @@ fn verify_finds_every_flip_that_matters() {
                 cell.store(now, Relaxed);
             }
         }
+    }
+}
+
+/// Each reach names the pages that its change would touch, and no others.
+#[test]
+fn a_damaged_page_is_found_by_who_would_touch_it() {
+    let mut keys = keys(20_000);
+    let set = keys.sets[&KEY];
+    let Numbers { nodes, leaves } = numbers(&*keys.pages.arena, set.reference as u32).unwrap();
+    let (first, last) = (E::ZERO, E::new(u64::MAX, u64::MAX));
+    let found = |keys: &mut Keys, page: u32| {
+        keys.pages.damaged = [page].into();
+        [Reach::Value(first), Reach::Value(last), Reach::Nodes, Reach::All, Reach::Part(first)]
+            .map(|reach| check(&keys.pages, &set, reach).is_err())
+    };
+    assert!(nodes.len() == 1 && leaves.len() > 50);
+    assert_eq!(found(&mut keys, nodes[0]), [true; 5]);
+    assert_eq!(found(&mut keys, leaves[0]), [true, false, false, true, true]);
+    assert_eq!(found(&mut keys, leaves[1]), [false, false, false, true, true]);
+    assert_eq!(found(&mut keys, leaves[leaves.len() - 1]), [false, true, false, true, true]);
+    let elsewhere = keys.sets[&OTHER].reference as u32;
+    assert_eq!(found(&mut keys, elsewhere), [false; 5]);
+}
+
+#[test]
+fn an_empty_leaf_joins_no_damaged_neighbour() {
+    for is_damaged in [false, true] {
+        let mut keys = Keys::new(2048);
+        keys.create(KEY, &(0..2000).map(scattered).collect::<Vec<_>>());
+        let root = keys.sets[&KEY].reference as u32;
+        let Numbers { leaves, .. } = numbers(&*keys.pages.arena, root).unwrap();
+        if is_damaged {
+            keys.pages.damaged.insert(leaves[1]);
+        }
+        let first = Leaf::open(keys.pages.page(leaves[0])).unwrap();
+        let mut values = Vec::new();
+        gather(&first, &mut values).unwrap();
+        values.into_iter().for_each(|value| keys.remove(KEY, value));
+        assert_eq!(keys.pages.numbers.contains(&leaves[1]), is_damaged);
+        keys.check();
+    }
+}
+
+#[test]
+fn a_damaged_page_of_extents_gets_no_set() {
+    for is_damaged in [false, true] {
+        let mut keys = Keys::new(64);
+        let five = (0..5).map(scattered).collect::<Vec<_>>();
+        keys.create(KEY, &five);
+        let page = |keys: &Keys, key| SetReference::decode(keys.sets[&key].reference).unwrap().page;
+        let first = page(&keys, KEY);
+        if is_damaged {
+            keys.pages.damaged.insert(first);
+        }
+        keys.create(OTHER, &five);
+        assert_eq!(page(&keys, OTHER) == first, !is_damaged);
+        keys.check();
     }
 }
