@@ -11,9 +11,9 @@
 //! pages), [`view`] (the file in another format), `checkpoint` (pages to disk), `store` (the parts together); then the public face: `handle`,
 //! `files`, `group`, `feed`, `guard`, `scan`, `buckets`, `transaction`, `bulk`, `maintenance`, `inspect`, `metrics`.
 
-#[cfg(not(all(unix, target_pointer_width = "64", target_endian = "little")))]
+#[cfg(not(all(target_os = "linux", target_pointer_width = "64", target_endian = "little")))]
 compile_error!(
-    "CIDStore needs a 64-bit little-endian unix: it maps its files into memory as they are"
+    "CIDStore needs Linux on a 64-bit little-endian machine: it maps its files into memory as they are"
 );
 
 mod checkpoint;

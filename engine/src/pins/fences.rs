@@ -11,7 +11,6 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{Ordering, compiler_fence};
 
-#[cfg(target_os = "linux")]
 use rustix::thread::{MembarrierCommand, membarrier};
 
 use crate::sync::fence;
@@ -64,22 +63,10 @@ impl Fences {
     }
 }
 
-#[cfg(target_os = "linux")]
 fn register() -> bool {
     membarrier(MembarrierCommand::RegisterPrivateExpedited).is_ok()
 }
 
-#[cfg(target_os = "linux")]
 fn expedite() -> bool {
     membarrier(MembarrierCommand::PrivateExpedited).is_ok()
-}
-
-#[cfg(not(target_os = "linux"))]
-fn register() -> bool {
-    false
-}
-
-#[cfg(not(target_os = "linux"))]
-fn expedite() -> bool {
-    false
 }

@@ -6,8 +6,9 @@
 //! fall between the acknowledgement and the pipe.
 
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
@@ -100,9 +101,7 @@ pub(crate) fn kill_in_the_middle(store: &Path, plan: Plan) -> Outcome<Killed> {
     Ok(killed)
 }
 
-#[cfg(unix)]
-fn was_killed(status: std::process::ExitStatus) -> bool {
-    use std::os::unix::process::ExitStatusExt;
+fn was_killed(status: ExitStatus) -> bool {
     status.signal() == Some(9)
 }
 
