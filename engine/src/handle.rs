@@ -356,7 +356,9 @@ impl Store {
 
     /// Brings everything written so far to the data file, so that the log is not needed for it.
     ///
-    /// Happens by itself in the background; call it before you copy the data file.
+    /// Happens by itself in the background. It does not make the data file of an open store one that can be copied: such a
+    /// copy says that it was not closed, and does not open without its log. [`Snapshot::backup`](crate::Snapshot::backup)
+    /// makes a copy that does.
     ///
     /// # Errors
     ///
