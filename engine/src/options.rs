@@ -18,8 +18,8 @@ pub(crate) const WAL_BYTES_DEFAULT: u64 = 256 << 20;
 pub(crate) const WAL_BYTES_MIN: u64 = 64 << 10;
 /// Largest log.
 pub(crate) const WAL_BYTES_MAX: u64 = 64 << 30;
-/// Smallest `max_bytes`: an empty store.
-pub(crate) const FILE_BYTES_MIN: u64 = 256 << 10;
+/// Smallest `max_bytes`: below 640 KiB a store has no room for what an insert might need, and takes none.
+pub(crate) const FILE_BYTES_MIN: u64 = 1 << 20;
 /// Largest `max_bytes`: the file offsets that segments can name.
 pub(crate) const FILE_BYTES_MAX: u64 = 1 << 44;
 
@@ -134,7 +134,7 @@ impl OpenOptions {
         self
     }
 
-    /// Most bytes of data file, a multiple of 4096 of at least 256 KiB. Writes beyond are refused with
+    /// Most bytes of data file, a multiple of 4096 of at least 1 MiB, which has room for some 3,800 keys. Writes beyond are refused with
     /// `NoSpace`. Default: no limit but the disk's.
     pub fn max_bytes(mut self, bytes: u64) -> Self {
         self.max_bytes = Some(bytes);

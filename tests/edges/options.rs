@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use cidstore::{Durability, Error, Maintenance, OpenOptions, Store};
+use cidstore::{Durability, E, Error, Maintenance, OpenOptions, Store};
 use cidstore_testkit::Scratch;
 use cidstore_testkit::content::pairs_of;
 
@@ -61,6 +61,24 @@ fn max_bytes_of_zero() {
 fn max_bytes_too_small() {
     assert_refused("max_bytes", &buffered().max_bytes(1));
     assert_refused("max_bytes", &buffered().max_bytes(8192));
+}
+
+/// The least that is taken is no dead end: a store of that size takes pairs, closes, and opens again.
+#[test]
+fn the_smallest_max_bytes_has_room_for_thousands_of_pairs() {
+    const LEAST: u64 = 1 << 20;
+    assert_refused("max_bytes", &buffered().max_bytes(LEAST - 4096));
+    let spread = |number: u64| E::new(number.wrapping_mul(0x9e37_79b9_7f4a_7c15), number);
+    for values_of_a_key in [1, 200] {
+        let scratch = Scratch::new();
+        let options = buffered().max_bytes(LEAST);
+        let store = options.open(scratch.data()).unwrap();
+        for number in 0..3000 {
+            store.insert(spread(number / values_of_a_key), number).unwrap();
+        }
+        store.close().unwrap();
+        assert_eq!(options.open(scratch.data()).unwrap().value_len(), 3000);
+    }
 }
 
 #[test]
