@@ -21,6 +21,23 @@ const WIDE: [u128; 6] = [
 ];
 const MILLION: u64 = 1_000_000;
 
+/// Through the facade: a program depends on that alone.
+#[cfg(feature = "serde")]
+#[test]
+fn an_element_is_its_digits_in_json() {
+    let json = serde_json::to_string(&E::from(10)).unwrap();
+    assert_eq!(json, format!("\"{:032x}\"", 10));
+    assert_eq!(serde_json::from_str::<E>(&json).unwrap(), E::from(10));
+}
+
+#[cfg(feature = "uuid")]
+#[test]
+fn an_element_is_a_uuid_and_back() {
+    let name = uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_DNS, b"foo");
+    assert_eq!(E::from(name), E::from_name("foo"));
+    assert_eq!(uuid::Uuid::from(E::from_name("foo")), name);
+}
+
 #[test]
 fn zero_is_a_key_like_any_other() {
     let (scratch, store) = empty();
