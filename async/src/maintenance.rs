@@ -88,7 +88,7 @@ impl CidStore {
     ///
     /// See [`CidStore`].
     pub async fn metrics(&self) -> Result<Metrics> {
-        self.on_pool(|store| Ok(store.metrics())).await
+        self.on_pool(|store| store.check_open().map(|()| store.metrics())).await
     }
 
     /// The metrics as OpenMetrics text, for Prometheus.
@@ -137,12 +137,12 @@ impl CidStore {
     ///
     /// [`Error::Io`] if `out` fails. Else see [`CidStore`].
     pub async fn debug_dump(&self, out: &mut (impl io::Write + Send)) -> Result<()> {
+        let path = self.store().storage()?.path;
         let (sender, mut pieces) = channel(DUMP_PIECES);
         let store = self.store().clone();
         let dump = blocking::unblock(move || store.debug_dump(&mut Pieces(sender)));
         while let Some(piece) = pieces.recv().await {
             if let Err(source) = out.write_all(&piece) {
-                let path = self.store().storage()?.path;
                 return Err(Error::Io { path, action: "dump", source });
             }
         }

@@ -119,7 +119,7 @@ impl CidStore {
     ///
     /// See [`CidStore`].
     pub async fn stats(&self) -> Result<Stats> {
-        self.on_pool(|store| Ok(store.stats())).await
+        self.on_pool(|store| store.check_open().map(|()| store.stats())).await
     }
 
     /// All pairs, in no order that means something. Weakly consistent, as [`Scan`](cidstore_engine::Scan) is.

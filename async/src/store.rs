@@ -43,9 +43,9 @@ use crate::queue::{Queue, queue};
 ///
 /// # Errors
 ///
-/// Those of [`Store`], of the method with the same name. After [`close`](Self::close) every method answers
-/// [`Error::Closed`]. If the store fails while a write waits for its sync, the write answers
-/// [`Error::OutcomeUnknown`].
+/// Those of [`Store`], of the method with the same name. After [`close`](Self::close) every method that answers a `Result`
+/// answers [`Error::Closed`], a stream as its next item; `len`, `value_len`, `is_empty`, `lsn` and `durable_lsn` tell how the
+/// store was left. If the store fails while a write waits for its sync, the write answers [`Error::OutcomeUnknown`].
 #[derive(Clone, Debug)]
 pub struct CidStore {
     // In this order: the consumer ends before the last handle closes the store.
@@ -112,7 +112,7 @@ impl CidStore {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] if the consumer's thread can't be started.
+    /// [`Error::Io`] if the consumer's thread can't be started, [`Error::Closed`] if the store is closed.
     pub fn from_store(store: Store) -> Result<Self> {
         Self::options().on(store)
     }
@@ -243,7 +243,7 @@ impl CidStoreOptions {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] if the consumer's thread can't be started.
+    /// [`Error::Io`] if the consumer's thread can't be started, [`Error::Closed`] if the store is closed.
     pub fn on(&self, store: Store) -> Result<CidStore> {
         // Where reads go to the pool because they may fault, writes stay on the consumer's thread: so may they.
         let (queue, requests) = queue(self.queue_changes, self.reads == Reads::Inline);

@@ -153,6 +153,8 @@ impl CidStore {
     ///
     /// [`Error::InvalidOption`] for a number that no write has yet. Else see [`CidStore`].
     pub async fn wait_durable(&self, lsn: u64) -> Result<()> {
+        // A closed store would say of old numbers that they are durable, which no other method says of anything.
+        self.store().check_open()?;
         self.store().when_durable(lsn).await
     }
 

@@ -86,9 +86,10 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] if its length can't be read.
+    /// [`Error::Io`] if its length can't be read. Else see [`Store`].
     pub fn storage(&self) -> Result<Storage> {
         let shared = &self.engine().shared;
+        shared.check_open()?;
         Ok(Storage { path: shared.path.clone(), bytes: shared.file.len()? })
     }
 
@@ -96,8 +97,9 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] if its length can't be read.
+    /// [`Error::Io`] if its length can't be read. Else see [`Store`].
     pub fn wal(&self) -> Result<Wal> {
+        self.engine().shared.check_open()?;
         Wal::open(&self.engine().settings.wal_path)
     }
 }

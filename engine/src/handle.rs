@@ -49,12 +49,16 @@ pub struct Written {
 ///
 /// # Errors
 ///
-/// Besides what each method says: every method answers [`Error::Closed`] after [`close`](Self::close), reads
-/// answer [`Error::Corrupt`] for damaged pages, and writes answer [`Error::ReadOnly`] on a read-only store,
+/// Besides what each method says: after [`close`](Self::close) every method that answers a `Result` answers
+/// [`Error::Closed`], reads answer [`Error::Corrupt`] for damaged pages, and writes answer [`Error::ReadOnly`] on a read-only store,
 /// [`Error::NoSpace`] if the disk or `max_bytes` is full (the store stays healthy), [`Error::Nested`]
 /// from within [`write`](Self::write), and [`Error::Failed`] or [`Error::OutcomeUnknown`] once a write or sync
 /// has failed. In a fork of the process that opened the store all that can fail answers [`Error::Forked`], and dropping
 /// the store there changes nothing; a program that forks opens its stores afterwards.
+///
+/// What can't fail tells after closing how the store was left: `len`, `value_len`, `is_empty`, `lsn`, `durable_lsn`,
+/// `durability`, `stats`, `metrics`, `failure`, `maintenance_problems`, `tuned_settings`, `tuning_decisions`.
+/// A future of [`when_durable`](Self::when_durable) tells whether the write was durable by then.
 #[derive(Clone)]
 pub struct Store {
     handle: Arc<Handle>,
@@ -370,8 +374,8 @@ impl Store {
 
     /// Closes the store: makes everything durable, marks the file as clean, gives the locks back.
     ///
-    /// Later calls on any handle answer [`Error::Closed`], this one included; one that goes on meanwhile answers it, or what was there. Guards, snapshots and iterators
-    /// stay safe to use; they answer `Closed` too.
+    /// Later calls that can fail answer [`Error::Closed`] on any handle, this one included; one that goes on meanwhile answers
+    /// it, or what was there. Guards, snapshots and iterators stay safe to use; they answer `Closed` too.
     ///
     /// # Errors
     ///

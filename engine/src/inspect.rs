@@ -277,6 +277,7 @@ impl Store {
     /// [`Error::Io`] if `out` fails. Else see [`Store`].
     pub fn debug_dump(&self, out: &mut impl io::Write) -> Result<()> {
         transaction::check_not_nested(self.engine())?;
+        self.engine().shared.check_open()?;
         let path = self.engine().shared.path.clone();
         let io_error = |source| Error::Io { path: path.clone(), action: "dump", source };
         let stats = self.stats();

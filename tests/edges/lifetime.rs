@@ -42,12 +42,31 @@ fn everything_is_closed_after_close_for_every_clone() {
         assert!(matches!(store.checkpoint(), Err(Error::Closed)));
         assert!(matches!(store.compact(), Err(Error::Closed)));
         assert!(matches!(store.verify(), Err(Error::Closed)));
+        assert!(matches!(store.storage(), Err(Error::Closed)));
+        assert!(matches!(store.wal(), Err(Error::Closed)));
+        assert!(matches!(store.wait_durable(1), Err(Error::Closed)));
+        assert!(matches!(store.expose_metrics(), Err(Error::Closed)));
+        assert!(matches!(store.subscribe(1), Err(Error::Closed)));
         let mut scan = store.iter();
         assert!(matches!(scan.next(), None | Some(Err(Error::Closed))));
         assert!(scan.next().is_none(), "a scan that failed has ended");
         // Once more is not an accident worth a panic.
         assert!(matches!(store.close(), Ok(()) | Err(Error::Closed)));
     }
+}
+
+/// What can't fail has no way to say that the store is closed.
+#[test]
+fn what_only_counts_tells_after_close_how_the_store_was_left() {
+    let (_scratch, store, model) = populated();
+    store.close().unwrap();
+    let values = model.pairs().count() as u64;
+    assert_eq!((store.value_len(), store.is_empty()), (values, false));
+    assert_eq!((store.stats().keys, store.stats().values), (store.len(), values));
+    assert_eq!(store.metrics().stats.values, values);
+    assert!(store.lsn() > 0 && store.durable_lsn() == store.lsn());
+    assert!(store.failure().is_none() && store.maintenance_problems().is_empty());
+    assert!(store.tuning_decisions().is_empty());
 }
 
 #[test]

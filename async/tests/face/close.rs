@@ -52,6 +52,7 @@ fn every_method_answers_closed_afterwards() {
     run(async {
         let (_scratch, store) = fresh().await;
         let other = store.clone();
+        store.insert(7, 7).await.unwrap();
         store.close().await.unwrap();
         let closed = |error: Error| assert!(matches!(error, Error::Closed), "{error}");
         closed(other.insert(1, 1).await.unwrap_err());
@@ -74,7 +75,18 @@ fn every_method_answers_closed_afterwards() {
         closed(other.demote_if_possible(1).await.unwrap_err());
         closed(other.debug_dump(&mut Vec::new()).await.unwrap_err());
         closed(other.sync().await.unwrap_err());
+        closed(other.wait_durable(0).await.unwrap_err());
+        closed(other.wait_durable(1).await.unwrap_err());
+        closed(other.stats().await.unwrap_err());
+        closed(other.metrics().await.unwrap_err());
+        closed(other.expose_metrics().await.unwrap_err());
+        closed(other.snapshot().await.unwrap_err());
+        closed(other.subscribe(1).await.unwrap_err());
         closed(other.close().await.unwrap_err());
+        closed(CidStore::from_store(other.store().clone()).unwrap_err());
+        // What can't fail has no way to say so.
+        assert_eq!((other.len(), other.value_len(), other.is_empty()), (1, 1, false));
+        assert!(other.lsn() > 0 && other.durable_lsn() == other.lsn());
     });
 }
 
