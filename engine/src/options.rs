@@ -208,9 +208,13 @@ impl OpenOptions {
             name.push("-wal");
             name.into()
         });
-        if wal_path == path {
-            let detail = "is the data file itself".into();
-            return Err(Error::InvalidOption { option: "wal_path", detail });
+        let wrong = if wal_path.as_os_str().is_empty() {
+            Some("is empty")
+        } else {
+            (wal_path == path).then_some("is the data file itself")
+        };
+        if let Some(detail) = wrong {
+            return Err(Error::InvalidOption { option: "wal_path", detail: detail.into() });
         }
         Ok(Settings {
             create: self.create && !self.read_only,

@@ -79,9 +79,18 @@ fn what_is_not_a_store_is_refused_with_3_and_not_touched() {
             );
         }
     }
+}
+
+#[test]
+fn a_directory_is_called_one_by_whoever_opens_it() {
     let folder = Folder::new();
-    std::fs::create_dir(folder.path("s.h5")).unwrap();
-    run(&["stat", &folder.text("s.h5")]).fails(3, &["s.h5"]);
+    let (store, copy) = (folder.text("s.h5"), folder.text("copy.h5"));
+    std::fs::create_dir(&store).unwrap();
+    let mut lines = on_existing(&store, &copy);
+    lines.push(vec!["insert", &store, "0x1", "0x2"]);
+    for line in lines {
+        run(&line).fails(3, &["s.h5: not a CIDStore file: a directory"]);
+    }
 }
 
 #[test]

@@ -137,6 +137,39 @@ fn a_path_that_is_empty() {
     assert!(matches!(refused, Err(Error::InvalidOption { option: "path", .. })), "{refused:?}");
 }
 
+#[test]
+fn a_wal_path_that_is_empty() {
+    assert_refused("wal_path", &buffered().wal_path(""));
+}
+
+/// What lies where the log is to be is called what it is, and no store comes to lie beside it.
+#[test]
+fn a_wal_path_that_leads_to_no_file() {
+    let (scratch, elsewhere) = (Scratch::new(), Scratch::new());
+    let link = elsewhere.path().join("link");
+    std::os::unix::fs::symlink("nowhere", &link).unwrap();
+    for (path, what) in [
+        (elsewhere.path().to_path_buf(), "a directory"),
+        ("/dev/null".into(), "not a regular file"),
+        (link, "a symbolic link"),
+    ] {
+        let refused = buffered().wal_path(&path).open(scratch.data()).unwrap_err();
+        assert!(matches!(refused, Error::NotAStore { .. }), "{refused:?}");
+        let told = refused.to_string();
+        assert!(told.starts_with(path.to_str().unwrap()) && told.contains(what), "{told}");
+        assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 0, "nothing was created");
+    }
+}
+
+#[test]
+fn a_wal_path_whose_directory_is_not_there() {
+    let scratch = Scratch::new();
+    let log = scratch.path().join("no/dir/log");
+    let refused = buffered().wal_path(&log).open(scratch.data()).unwrap_err();
+    assert_eq!(refused.to_string(), format!("{}: create: no such directory", log.display()));
+    assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 0, "nothing was created");
+}
+
 /// "Never again" is a rest that somebody may mean, and all the speed there is a rate.
 #[test]
 fn maintenance_with_the_largest_figures_runs_once_and_with_the_longest_quiet_never() {

@@ -29,6 +29,10 @@ const LOCK_TRIES: usize = 16;
 /// Piece in which zeros are written where the file system cannot reserve space.
 const ZEROS_BYTES: usize = 1 << 16;
 
+/// What is no file is called the same however it is met: a directory opens for reading, and does not for writing.
+const A_DIRECTORY: &str = "a directory";
+const NO_FILE: &str = "not a regular file";
+
 /// The file system, clock and random source of the operating system.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct OsDisk;
@@ -46,8 +50,8 @@ impl Disk for OsDisk {
         let file = options.open(path).map_err(|error| open_error(path, error))?;
         let kind = file.metadata().map_err(|error| io_error(path, "open", error))?.file_type();
         if !kind.is_file() {
-            let detail = "not a regular file".to_string();
-            return Err(Error::NotAStore { path: path.to_path_buf(), detail });
+            let detail = if kind.is_dir() { A_DIRECTORY } else { NO_FILE };
+            return Err(Error::NotAStore { path: path.to_path_buf(), detail: detail.into() });
         }
         Ok(Box::new(OsFile { file, path: path.to_path_buf() }))
     }
@@ -109,7 +113,7 @@ impl Disk for OsDisk {
 }
 
 /// The directory that holds `path`.
-pub(super) fn parent(path: &Path) -> &Path {
+pub(crate) fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(directory) if !directory.as_os_str().is_empty() => directory,
         Some(_) => Path::new("."),
@@ -122,10 +126,10 @@ fn open_error(path: &Path, error: io::Error) -> Error {
         |detail: &str| Error::NotAStore { path: path.to_path_buf(), detail: detail.to_string() };
     match error.raw_os_error() {
         Some(libc::ENOENT) => Error::NotFound { path: path.to_path_buf() },
-        Some(libc::EISDIR) => not_a_store("a directory"),
+        Some(libc::EISDIR) => not_a_store(A_DIRECTORY),
         Some(libc::ELOOP) => not_a_store("a symbolic link, which is not followed"),
         // What opening a socket, or a device without a driver, for reading and writing answers.
-        Some(libc::ENXIO | libc::ENODEV) => not_a_store("not a regular file"),
+        Some(libc::ENXIO | libc::ENODEV) => not_a_store(NO_FILE),
         _ => io_error(path, "open", error),
     }
 }

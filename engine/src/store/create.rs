@@ -15,6 +15,7 @@ use zerocopy::IntoBytes;
 
 use crate::checkpoint::Checkpointer;
 use crate::error::{Error, Result};
+use crate::io::os::parent;
 use crate::io::{Disk, DiskFile, OpenMode, PathKind};
 use crate::options::Settings;
 use crate::shared::{Checksums, Shared};
@@ -24,17 +25,13 @@ use crate::sync::whole::Mutex;
 use crate::table::LiveTables;
 use crate::table::shadow::ShadowTable;
 use crate::view::ViewKeeper;
+use crate::wal;
 
 /// Creates an empty, cleanly closed store at `path`, where nothing was a moment ago. Its log comes with the first
 /// open. If somebody else creates one meanwhile, that one stays.
 pub(crate) fn create(disk: &dyn Disk, path: &Path, settings: &Settings) -> Result<()> {
-    if disk.kind(&settings.wal_path)? != PathKind::Missing {
-        if disk.kind(path)? != PathKind::Missing {
-            // Another opener made the store, and its log, since the caller looked: a log never comes first.
-            return Ok(());
-        }
-        // A log without its data file is somebody's last hope: it is not ours to overwrite.
-        return Err(Error::WalMismatch { path: path.into(), wal: settings.wal_path.clone() });
+    if !is_free_for_log(disk, path, &settings.wal_path)? {
+        return Ok(());
     }
     let temporary = temporary_name(disk, path)?;
     let built = build(disk, &temporary, settings).and_then(|()| {
@@ -54,6 +51,29 @@ pub(crate) fn create(disk: &dyn Disk, path: &Path, settings: &Settings) -> Resul
         return Err(error.of_new_file(&temporary, path));
     }
     disk.sync_directory(path)
+}
+
+/// Whether the log can come where it is to be. Looked at first, since the log comes after the data file, which would be
+/// left behind alone.
+///
+/// False if another opener has made the store, and its log, since the caller looked: a log never comes first.
+fn is_free_for_log(disk: &dyn Disk, path: &Path, wal_path: &Path) -> Result<bool> {
+    if disk.kind(wal_path)? != PathKind::Missing {
+        if disk.kind(path)? != PathKind::Missing {
+            return Ok(false);
+        }
+        // What is no log is called what it is.
+        wal::read_header(&*disk.open(wal_path, OpenMode::ReadOnly)?)?;
+        // A log without its data file is somebody's last hope: it is not ours to overwrite.
+        return Err(Error::WalMismatch { path: path.into(), wal: wal_path.into() });
+    }
+    for file in [path, wal_path] {
+        // The dot has a link to the directory followed.
+        if disk.kind(&parent(file).join("."))? == PathKind::Missing {
+            return Err(Error::NotFound { path: file.into() }.of_new_file(file, file));
+        }
+    }
+    Ok(true)
 }
 
 /// A name beside `path` that nothing has.
