@@ -15,8 +15,8 @@ pub enum Error {
     Io {
         /// The file; of `serve_metrics` the address.
         path: PathBuf,
-        /// What was tried: `open`, `create`, `read`, `write`, `sync`, `allocate`, `map`, `rename`, `remove`, `truncate`,
-        /// `lock`, `listen at`, `start a thread for`.
+        /// What was tried: `open`, `create`, `read`, `write`, `sync`, `allocate`, `map`, `unmap`, `rename`, `remove`,
+        /// `truncate`, `lock`, `dump`, `listen at`, `start a thread for`.
         action: &'static str,
         /// The system's answer.
         #[source]

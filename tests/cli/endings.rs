@@ -25,8 +25,7 @@ fn on_existing<'a>(store: &'a str, copy: &'a str) -> Vec<Vec<&'a str>> {
 #[test]
 fn usage_is_refused_with_2() {
     for line in [
-        &[] as &[&str],
-        &["nonsense"],
+        &["nonsense"] as &[&str],
         &["get"],
         &["get", "s.h5"],
         &["scan", "s.h5", "--limit", "many"],
@@ -41,6 +40,15 @@ fn usage_is_refused_with_2() {
     run(&["get", "s.h5", "libc6"]).fails(2, &["key: `libc6`", "--ids name"]);
     run(&["insert", "s.h5", "0x1", "0x"]).fails(2, &["value: `0x`"]);
     run(&["insert", "--ids", "name", "s.h5", "a", ""]).fails(2, &["value", "empty"]);
+}
+
+/// Who says nothing is told what can be said: help, and not an error's line.
+#[test]
+fn no_command_at_all_is_usage_and_shows_the_help() {
+    let refused = run(&[] as &[&str]);
+    assert_eq!((refused.code, refused.out.as_str()), (2, ""), "{refused:?}");
+    assert!(refused.err.contains("Exit codes:"), "{refused:?}");
+    assert!(!refused.err.contains("cidstore: "), "{refused:?}");
 }
 
 #[test]
@@ -178,7 +186,20 @@ fn output_that_can_not_be_written_is_told() {
     let folder = Folder::new();
     let store = folder.text("s.h5");
     run_with(&["load", "--ids", "name", &store, "-"], tsv(100).as_bytes()).ok();
-    for line in [&["scan", store.as_str()], &["stat", &store], &["dump", &store]] {
+    // More than the buffer before standard output takes: the dump itself meets the end of the room.
+    let large = folder.text("large.h5");
+    run_with(&["load", "--ids", "name", &large, "-"], tsv(2000).as_bytes()).ok();
+    for line in [
+        &["scan", store.as_str()] as &[&str],
+        &["stat", &store],
+        &["dump", &store],
+        &["dump", &large],
+        &["completions", "zsh"],
+        &["--help"],
+        &["help"],
+        &["help", "load"],
+        &["--version"],
+    ] {
         let full = File::options().write(true).open("/dev/full").unwrap();
         let ended = command().args(line).stdout(full).output().unwrap();
         let message = String::from_utf8(ended.stderr).unwrap();

@@ -63,12 +63,7 @@ impl Failure {
 
     /// Whoever read our output has gone: not an error of ours, and nobody is there to be told.
     pub(crate) fn is_closed_pipe(&self) -> bool {
-        match self {
-            Self::Output(source) => source.kind() == io::ErrorKind::BrokenPipe,
-            // A dump is written by the store itself. None of its own files is a pipe.
-            Self::Store(Error::Io { source, .. }) => source.kind() == io::ErrorKind::BrokenPipe,
-            _ => false,
-        }
+        matches!(self, Self::Output(source) if source.kind() == io::ErrorKind::BrokenPipe)
     }
 
     /// The exit code.
@@ -162,8 +157,8 @@ mod tests {
     fn only_a_closed_pipe_is_quiet() {
         let broken = || io::Error::from(io::ErrorKind::BrokenPipe);
         assert!(Failure::Output(broken()).is_closed_pipe());
-        let dump = Error::Io { path: PathBuf::new(), action: "write", source: broken() };
-        assert!(Failure::from(dump).is_closed_pipe());
+        let file = Error::Io { path: PathBuf::new(), action: "write", source: broken() };
+        assert!(!Failure::from(file).is_closed_pipe());
         assert!(!Failure::Output(io::Error::from(io::ErrorKind::StorageFull)).is_closed_pipe());
         assert!(!Failure::Negative(String::new()).is_closed_pipe());
     }

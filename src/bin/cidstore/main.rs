@@ -28,10 +28,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use clap::Parser;
+use clap::error::ErrorKind;
 use signal_hook::consts::SIGXFSZ;
 
 use crate::args::{Command, CommandLine};
-use crate::failure::{IO, Outcome, USAGE};
+use crate::failure::{Failure, IO, Outcome, USAGE};
 use crate::output::Output;
 
 fn main() -> ExitCode {
@@ -47,13 +48,20 @@ fn main() -> ExitCode {
         return ExitCode::from(IO);
     }
     let outcome = run(&line.command, &mut output).and_then(|()| output.flush());
+    if outcome.is_err() {
+        // What was answered before the failure stands before it. If that can't be written, the
+        // failure itself is still the better message.
+        let _ = output.flush();
+    }
+    end(outcome)
+}
+
+/// Tells of a failure, if there is one to tell.
+fn end(outcome: Outcome) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) if failure.is_closed_pipe() => ExitCode::SUCCESS,
         Err(failure) => {
-            // What was answered before the failure stands before it. If that can't be written, the
-            // failure itself is still the better message.
-            let _ = output.flush();
             // Names of files and words of libraries come from anywhere: one line, and no control characters.
             complain(&ids::shown(&failure.to_string()));
             ExitCode::from(failure.exit_code())
@@ -88,9 +96,14 @@ fn run(command: &Command, output: &mut Output) -> Outcome {
 /// Tells what is wrong with the command line, or gives the help that was asked for.
 fn refuse(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() {
-        // Help and version. A closed pipe is as quiet here as elsewhere.
+        // Help and version are answers like others.
+        let printed = error.print().and_then(|()| io::stdout().flush());
+        return end(printed.map_err(Failure::Output));
+    }
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        // Nothing was said, so nothing is wrong with it: the help, as it is. If it can't be written, see `complain`.
         let _ = error.print();
-        return ExitCode::SUCCESS;
+        return ExitCode::from(USAGE);
     }
     let message = error.render().to_string();
     complain(message.strip_prefix("error: ").unwrap_or(&message).trim_end());

@@ -41,8 +41,8 @@ pub(crate) fn run(args: &DumpArgs, output: &mut Output) -> Outcome {
 
 fn dump_structure(store: &Store, output: &mut Output) -> Outcome {
     store.debug_dump(output.writer()).map_err(|error| match error {
-        // The store can only say "write"; that it was standard output is known here.
-        Error::Io { action: "write", source, .. } => Failure::Output(source),
+        // The store can only say that it was the dump; that it went to standard output is known here.
+        Error::Io { action: "dump", source, .. } => Failure::Output(source),
         other => Failure::Store(other),
     })
 }
