@@ -15,7 +15,8 @@ fn a_build_without_the_library_says_which_has_it() {
     let store = &loaded(&folder);
     let other = &folder.text("other.h5");
     for line in [["export", store, other], ["import", store, other]] {
-        run(&line).fails(2, &["without the HDF5 library", "--features libhdf5"]);
+        run(&line)
+            .fails(2, &["without the HDF5 library", "cargo build --release --features libhdf5"]);
     }
     assert!(!folder.path("other.h5").exists());
 }

@@ -13,7 +13,7 @@ pub(crate) fn run(_: &ExportArgs, _: &mut Output) -> Outcome {
 #[cfg(not(feature = "libhdf5"))]
 pub(super) fn no_library() -> crate::failure::Failure {
     let message = "this command was built without the HDF5 library; \
-                   `cargo install --features libhdf5` builds one with it";
+                   in its source, `cargo build --release --features libhdf5` builds one with it";
     crate::failure::Failure::Usage(message.to_owned())
 }
 
