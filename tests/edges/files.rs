@@ -11,6 +11,7 @@ use cidstore_core::layout::record::LogHeader;
 use cidstore_core::layout::superblock::Superblock;
 use cidstore_core::layout::{PAGE_BYTES, PageKind};
 use cidstore_testkit::content::{assert_store, model_of};
+use cidstore_testkit::random::scramble;
 use cidstore_testkit::{Model, Scratch};
 
 use crate::buffered;
@@ -129,6 +130,28 @@ fn a_symbolic_link_is_not_followed() {
     fs::rename(scratch.data(), &target).unwrap();
     symlink(&target, scratch.data()).unwrap();
     assert_refused(&scratch, |error| matches!(error, Error::NotAStore { .. } | Error::Io { .. }));
+}
+
+/// Both superblocks are looked at; what they say is said once.
+#[test]
+fn what_is_wrong_is_told_once() {
+    let noise = (0..8 << 10).flat_map(|word| scramble(word).to_le_bytes()).collect();
+    for content in [vec![0; 64 << 10], b"no store".repeat(8 << 10), noise] {
+        let scratch = Scratch::new();
+        fs::write(scratch.data(), content).unwrap();
+        let told = buffered().open(scratch.data()).unwrap_err().to_string();
+        assert_eq!(told.matches("not a CIDStore file").count(), 1, "{told}");
+        assert!(!told.contains(';'), "{told}");
+    }
+    let (scratch, _) = closed();
+    patch(&scratch.data(), |bytes| bytes.copy_within(..PAGE_BYTES, PAGE_BYTES));
+    patch(&scratch.data(), |bytes| {
+        for slot in [0, PAGE_BYTES] {
+            bytes[slot + offset_of!(Superblock, file_bytes)] ^= 1;
+        }
+    });
+    let told = buffered().open(scratch.data()).unwrap_err().to_string();
+    assert_eq!(told.matches("superblock checksum").count(), 1, "{told}");
 }
 
 #[test]

@@ -194,7 +194,7 @@ impl fmt::Display for SuperblockError {
         match self {
             Self::Empty => write!(f, "no superblock was written here"),
             Self::Magic { found } => {
-                write!(f, "not a CIDStore file: it begins with \"{}\"", found.escape_ascii())
+                write!(f, "the place of a superblock begins with \"{}\"", found.escape_ascii())
             }
             Self::Version { found } => {
                 write!(f, "format version {found}, this program reads {FORMAT_VERSION}")

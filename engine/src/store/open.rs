@@ -121,6 +121,14 @@ pub(crate) fn read_superblocks(file: &dyn DiskFile) -> Result<Superblocks> {
             let supported = FORMAT_VERSION;
             return Err(Error::UnsupportedVersion { path: path.into(), found, supported });
         }
+        // A foreign file is foreign in both places, and what is wrong with both alike is said once.
+        faults.dedup_by(|later, first| {
+            let are_foreign = matches!(
+                (&*later, &*first),
+                (SuperblockError::Magic { .. }, SuperblockError::Magic { .. })
+            );
+            are_foreign || later == first
+        });
         let detail = faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
         let foreign = faults
             .iter()
