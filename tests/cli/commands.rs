@@ -256,6 +256,19 @@ fn a_backup_is_a_store_with_the_same_pairs() {
 }
 
 #[test]
+fn a_backup_takes_no_dictionary_s_place() {
+    let folder = Folder::new();
+    let store = &loaded(&folder, 30);
+    let (copy, names) = (&folder.text("copy.h5"), folder.file("copy.h5.names", "somebody's"));
+    run(&["backup", store, copy]).fails(2, &["copy.h5.names", "exists"]);
+    assert_eq!(bytes(&names), b"somebody's");
+    assert!(!folder.path("copy.h5").exists(), "refused before anything is written");
+    std::fs::remove_file(&names).unwrap();
+    run(&["backup", store, copy]).ok();
+    assert_eq!(bytes(&names), bytes(folder.path("s.h5.names")));
+}
+
+#[test]
 fn commands_that_read_change_no_byte() {
     let folder = Folder::new();
     let store = loaded(&folder, 300);

@@ -56,6 +56,21 @@ mod with_library {
     }
 
     #[test]
+    fn no_dictionary_is_replaced_but_by_force() {
+        let folder = Folder::new();
+        let store = &loaded(&folder);
+        let [plain, copy] = &["plain.h5", "copy.h5"].map(|name| folder.text(name));
+        let names = folder.file("plain.h5.names", "somebody's");
+        run(&["export", store, plain]).fails(2, &["plain.h5.names", "exists"]);
+        assert!(!folder.path("plain.h5").exists() && bytes(&names) == b"somebody's");
+        run(&["export", "--force", store, plain]).ok();
+        assert_eq!(bytes(&names), bytes(folder.path("s.h5.names")));
+        let names = folder.file("copy.h5.names", "somebody's");
+        run(&["import", plain, copy]).fails(2, &["copy.h5.names", "exists"]);
+        assert!(!folder.path("copy.h5").exists() && bytes(&names) == b"somebody's");
+    }
+
+    #[test]
     fn the_seed_is_kept_on_request_only() {
         let folder = Folder::new();
         let store = &loaded(&folder);

@@ -291,7 +291,7 @@ pub(crate) struct ExportArgs {
         value_parser = clap::value_parser!(u8).range(1..=9)
     )]
     pub(crate) level: u8,
-    /// Replace a file that is there
+    /// Replace a file that is there, and the dictionary beside it
     #[arg(long)]
     pub(crate) force: bool,
 }

@@ -75,6 +75,10 @@ impl Dictionary {
         &self.path
     }
 
+    fn taken(&self) -> Failure {
+        Failure::Usage(format!("{}: exists already", self.path.display()))
+    }
+
     /// All names.
     pub(crate) fn all(&self) -> Outcome<Names> {
         let mut names = Names::default();
@@ -157,6 +161,35 @@ impl Dictionary {
             }
         }
     }
+}
+
+/// Refuses to copy the dictionary of a store to where another one is: that is somebody's.
+pub(crate) fn check_copy(from: &Path, to: &Path) -> Outcome {
+    let (from, to) = (Dictionary::beside(from), Dictionary::beside(to));
+    if from.path.exists() && to.path.symlink_metadata().is_ok() {
+        return Err(to.taken());
+    }
+    Ok(())
+}
+
+/// Copies the dictionary of a store to that of another, if there is one; what is there is replaced or stays. A line that a
+/// crash cuts short is no entry there either.
+pub(crate) fn copy(from: &Path, to: &Path, replace: bool) -> Outcome {
+    let (from, to) = (Dictionary::beside(from), Dictionary::beside(to));
+    let mut source = match File::open(&from.path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        opened => opened.map_err(Failure::io(&from.path, "open"))?,
+    };
+    if replace && to.path.symlink_metadata().is_ok() {
+        fs::remove_file(&to.path).map_err(Failure::io(&to.path, "remove"))?;
+    }
+    let mut copy = match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&to.path)
+    {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(to.taken()),
+        created => created.map_err(Failure::io(&to.path, "create"))?,
+    };
+    let copied = io::copy(&mut source, &mut copy).and_then(|_| copy.sync_data());
+    copied.map_err(Failure::io(&to.path, "write"))
 }
 
 /// True if the file has bytes and the last one is no line end.

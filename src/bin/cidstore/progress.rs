@@ -25,7 +25,7 @@ pub(crate) fn of_count(what: &str, total: u64) -> ProgressBar {
 
 /// A bar over what has a size in units of its own.
 #[cfg(feature = "libhdf5")]
-pub(crate) fn of_part(what: &str, total: u64) -> ProgressBar {
+fn of_part(what: &str, total: u64) -> ProgressBar {
     bar(what, Some(total), "{msg} [{bar:30}] {percent}% {eta}")
 }
 
@@ -45,6 +45,44 @@ fn bar(what: &str, total: Option<u64>, template: &str) -> ProgressBar {
         Ok(style) => bar.with_style(style.progress_chars("=> ")),
         // Only a wrong template could fail, and a test draws each. A plain bar does as well.
         Err(_) => bar,
+    }
+}
+
+/// A bar for each stage of an export or import, one after another.
+#[cfg(feature = "libhdf5")]
+#[derive(Default)]
+pub(crate) struct StageBars {
+    shown: Option<(cidstore::exchange::Stage, ProgressBar)>,
+}
+
+#[cfg(feature = "libhdf5")]
+impl StageBars {
+    /// Moves the bar of the stage that is told of, and begins it if it is the next one.
+    pub(crate) fn show(&mut self, progress: cidstore::exchange::Progress) {
+        use cidstore::exchange::Stage;
+        let cidstore::exchange::Progress { stage, done, total } = progress;
+        if self.shown.as_ref().is_none_or(|(shown, _)| *shown != stage) {
+            self.finish();
+            let what = match stage {
+                Stage::Plan => "planning",
+                Stage::Write => "writing",
+                Stage::Compress => "compressing",
+                Stage::Expand => "expanding",
+                Stage::Read => "reading",
+                _ => "storing",
+            };
+            self.shown = Some((stage, of_part(what, total)));
+        }
+        if let Some((_, bar)) = &self.shown {
+            bar.set_position(done);
+        }
+    }
+
+    /// Takes the last bar away.
+    pub(crate) fn finish(&mut self) {
+        if let Some((_, bar)) = self.shown.take() {
+            bar.finish_and_clear();
+        }
     }
 }
 

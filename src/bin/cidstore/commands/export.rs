@@ -22,9 +22,14 @@ pub(crate) fn run(args: &ExportArgs, output: &mut Output) -> Outcome {
     use cidstore::exchange::{self, Compression, ExportOptions};
 
     use crate::args::CompressionMethod;
+    use crate::names;
     use crate::output::Record;
+    use crate::progress::StageBars;
     use crate::units::{bytes, counted, duration};
 
+    if !args.force {
+        names::check_copy(&args.store.store, &args.destination)?;
+    }
     let store = crate::access::open_to_read(&args.store)?;
     let compression = args.compress.map(|method| match method {
         CompressionMethod::Gzip => Compression::Gzip(args.level),
@@ -32,12 +37,12 @@ pub(crate) fn run(args: &ExportArgs, output: &mut Output) -> Outcome {
     });
     let options = ExportOptions { compression, replace: args.force, ..ExportOptions::default() };
     let start = std::time::Instant::now();
-    let mut bars = Bars::default();
+    let mut bars = StageBars::default();
     let exported =
         exchange::export(&store, &args.destination, &options, &mut |progress| bars.show(progress));
     bars.finish();
     let exported = exported?;
-    super::backup::copy_names(&args.store.store, &args.destination)?;
+    names::copy(&args.store.store, &args.destination, args.force)?;
     let time = start.elapsed();
     store.close()?;
     let record = Record::Exported {
@@ -58,40 +63,4 @@ pub(crate) fn run(args: &ExportArgs, output: &mut Output) -> Outcome {
             duration(time)
         ),
     )
-}
-
-/// A bar for each stage of an export or import, one after another.
-#[cfg(feature = "libhdf5")]
-#[derive(Default)]
-pub(super) struct Bars {
-    shown: Option<(cidstore::exchange::Stage, indicatif::ProgressBar)>,
-}
-
-#[cfg(feature = "libhdf5")]
-impl Bars {
-    pub(super) fn show(&mut self, progress: cidstore::exchange::Progress) {
-        use cidstore::exchange::Stage;
-        let cidstore::exchange::Progress { stage, done, total } = progress;
-        if self.shown.as_ref().is_none_or(|(shown, _)| *shown != stage) {
-            self.finish();
-            let what = match stage {
-                Stage::Plan => "planning",
-                Stage::Write => "writing",
-                Stage::Compress => "compressing",
-                Stage::Expand => "expanding",
-                Stage::Read => "reading",
-                _ => "storing",
-            };
-            self.shown = Some((stage, crate::progress::of_part(what, total)));
-        }
-        if let Some((_, bar)) = &self.shown {
-            bar.set_position(done);
-        }
-    }
-
-    pub(super) fn finish(&mut self) {
-        if let Some((_, bar)) = self.shown.take() {
-            bar.finish_and_clear();
-        }
-    }
 }

@@ -16,12 +16,14 @@ pub(crate) fn run(args: &ImportArgs, output: &mut Output) -> Outcome {
     use cidstore::exchange::{self, ImportOptions};
 
     use crate::failure::Failure;
+    use crate::names;
     use crate::output::Record;
+    use crate::progress::StageBars;
     use crate::units::{count, counted, duration, rate};
 
     let destination = &args.store.store;
     let start = std::time::Instant::now();
-    let mut bars = super::export::Bars::default();
+    let mut bars = StageBars::default();
     let mut show = |progress| bars.show(progress);
     let imported = if destination.symlink_metadata().is_ok() {
         if args.keep_seed {
@@ -44,9 +46,10 @@ pub(crate) fn run(args: &ImportArgs, output: &mut Output) -> Outcome {
             let message = "--wal: a new store's log comes with its first open, name it then";
             return Err(Failure::Usage(message.to_owned()));
         }
+        names::check_copy(&args.file, destination)?;
         let options = ImportOptions { keep_hash_seed: args.keep_seed, ..ImportOptions::default() };
         let imported = exchange::import(&args.file, destination, &options, &mut show)?;
-        super::backup::copy_names(&args.file, destination)?;
+        names::copy(&args.file, destination, false)?;
         imported
     };
     bars.finish();
