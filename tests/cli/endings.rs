@@ -56,7 +56,26 @@ fn help_is_an_answer() {
     assert!(run(&["--help"]).ok().contains("Exit codes:"));
     assert!(run(&["help", "load"]).ok().contains("RFC 4180"));
     assert!(run(&["--version"]).ok().starts_with("cidstore "));
-    assert!(!run(&["--help"]).ok().contains("crash-writer"));
+}
+
+/// What `demo` and `bench` start for themselves is nobody else's command.
+#[test]
+fn the_child_that_is_killed_is_not_shown() {
+    for line in [
+        &["--help"] as &[&str],
+        &["man"],
+        &["completions", "bash"],
+        &["completions", "elvish"],
+        &["completions", "fish"],
+        &["completions", "zsh"],
+    ] {
+        assert!(!run(line).ok().contains("crash-writer"), "{line:?}");
+    }
+    run(&["man", "crash-writer"]).fails(2, &["no such command: crash-writer"]);
+    run(&["help", "crash-writer"]).fails(2, &["crash-writer"]);
+    let listed = run(&["--json"]);
+    listed.fails(2, &["demo, load, "]);
+    assert!(!listed.err.contains("crash-writer"), "{listed:?}");
 }
 
 #[test]

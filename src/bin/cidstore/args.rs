@@ -1,5 +1,6 @@
 //! The command line: what can be said, and the words that explain it. No work is done here.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,6 +14,9 @@ use crate::input::Format;
 /// Where metrics are served, and looked for.
 const DEFAULT_ADDRESS: &str = "127.0.0.1:9184";
 const DEFAULT_URL: &str = "http://127.0.0.1:9184/metrics";
+
+/// The first word of the child process of `demo` and `bench`.
+pub(crate) const CRASH_WRITER: &str = "crash-writer";
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -57,6 +61,18 @@ pub(crate) struct CommandLine {
     /// What to do
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+impl CommandLine {
+    /// What the program was started with.
+    pub(crate) fn read() -> Result<Self, clap::Error> {
+        let words: Vec<OsString> = std::env::args_os().collect();
+        if words.get(1).is_some_and(|word| word == CRASH_WRITER) {
+            let args = CrashWriterArgs::try_parse_from(words.into_iter().skip(1))?;
+            return Ok(Self { json: false, command: Command::CrashWriter(args) });
+        }
+        Self::try_parse_from(words)
+    }
 }
 
 /// What to do.
@@ -108,8 +124,8 @@ pub(crate) enum Command {
         /// The command
         command: Option<String>,
     },
-    /// Write until killed (the child process of `demo` and `bench`)
-    #[command(hide = true)]
+    /// Write until killed (the child process of `demo` and `bench`). Nobody else's command: in no help, manual or completion
+    #[command(skip)]
     CrashWriter(CrashWriterArgs),
 }
 
@@ -377,8 +393,9 @@ fn interval(text: &str) -> Result<f64, String> {
     }
 }
 
-/// `crash-writer`.
-#[derive(Args, Debug)]
+/// The child process of `demo` and `bench`.
+#[derive(Debug, Parser)]
+#[command(name = CRASH_WRITER)]
 pub(crate) struct CrashWriterArgs {
     /// The data file, which must exist
     pub(crate) store: PathBuf,

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use cidstore::{E, Store};
 
-use crate::args::CrashWriterArgs;
+use crate::args::{CRASH_WRITER, CrashWriterArgs};
 use crate::failure::{Failure, Outcome};
 use crate::output::Output;
 
@@ -78,7 +78,7 @@ fn pair(number: u64) -> (E, E) {
 pub(crate) fn kill_in_the_middle(store: &Path, plan: Plan) -> Outcome<Killed> {
     let program = std::env::current_exe().map_err(Failure::io(Path::new("cidstore"), "find"))?;
     let mut child = Command::new(&program)
-        .arg("crash-writer")
+        .arg(CRASH_WRITER)
         .args(["--threads", &plan.threads.to_string(), "--batch", &plan.batch.to_string()])
         .arg(store)
         .stdin(Stdio::null())

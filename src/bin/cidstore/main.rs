@@ -27,7 +27,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use clap::Parser;
 use clap::error::ErrorKind;
 use signal_hook::consts::SIGXFSZ;
 
@@ -36,7 +35,7 @@ use crate::failure::{Failure, IO, Outcome, USAGE};
 use crate::output::Output;
 
 fn main() -> ExitCode {
-    let line = match CommandLine::try_parse() {
+    let line = match CommandLine::read() {
         Ok(line) => line,
         Err(error) => return refuse(&error),
     };
