@@ -293,5 +293,8 @@ fn shells_and_man_get_what_they_want() {
     assert!(run(&["completions", "bash"]).ok().contains("cidstore"));
     assert!(run(&["man"]).ok().contains(".TH cidstore"));
     assert!(run(&["man", "load"]).ok().contains("RFC 4180"));
+    // The foot of a page says what it is of.
+    let of_load = format!(".TH cidstore-load 1  \"cidstore {}\"", env!("CARGO_PKG_VERSION"));
+    assert!(run(&["man", "load"]).ok().contains(&of_load));
     run(&["man", "nothing"]).fails(2, &["no such command: nothing"]);
 }

@@ -32,6 +32,8 @@ fn usage_is_refused_with_2() {
         &["load", "s.h5"],
         &["load", "s.h5", "x.tsv", "--ids", "decimal"],
         &["bench", "--pairs", "0"],
+        &["top", "--once", "--url", "nonsense"],
+        &["top", "--once", "--url", "ftp://127.0.0.1/metrics"],
     ] {
         let refused = run(line);
         assert_eq!((refused.code, refused.out.as_str()), (2, ""), "{line:?}: {refused:?}");
@@ -246,4 +248,8 @@ fn a_directory_that_is_not_there_is_told_by_the_name_that_was_given() {
     run(&["backup", &store, &nowhere]).fails(5, &told);
     let input = folder.file("a.tsv", "a\tb\n");
     run(&["load", "--ids", "name", &nowhere, &input]).fails(5, &told);
+    // No name is told beside it that nobody has given.
+    let refused = run(&["bench", "--dir", &folder.text("away")]);
+    refused.fails(5, &["away: create: "]);
+    assert_eq!(refused.err.matches("away").count(), 1, "{refused:?}");
 }

@@ -160,6 +160,9 @@ fn what_can_not_be_read_creates_no_store() {
     load(&folder, &["--comments", &csv]).fails(2, &["c.csv", "--comments"]);
     let store = folder.text("s.h5");
     run(&["load", "--reverse", &store, &here]).fails(2, &["--reverse needs --ids name"]);
+    // Standard input ends once: a second turn would find nothing, and look as if it had loaded something.
+    let twice = run_with(&["load", "--ids", "name", &store, "-", "-"], b"a\tb\n");
+    twice.fails(2, &["standard input", "twice"]);
     assert_eq!(folder.names(), ["c.csv", "here.tsv", "odd.txt"]);
     load(&folder, &["--format", "tsv", &odd]).ok();
     assert_eq!(scan(&folder), ["a\tb"]);

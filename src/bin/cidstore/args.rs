@@ -369,7 +369,7 @@ pub(crate) struct TopArgs {
     #[arg(long, value_name = "FILE", requires = "store")]
     pub(crate) wal: Option<PathBuf>,
     /// Where a program, or serve-metrics, serves the metrics of its store
-    #[arg(long, default_value = DEFAULT_URL, conflicts_with = "store")]
+    #[arg(long, default_value = DEFAULT_URL, conflicts_with = "store", value_parser = url)]
     pub(crate) url: String,
     /// Seconds between two readings
     #[arg(long, value_name = "SECONDS", default_value_t = 1.0, value_parser = interval)]
@@ -390,6 +390,15 @@ fn interval(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(seconds) if (0.1..=3600.0).contains(&seconds) => Ok(seconds),
         _ => Err("a number from 0.1 to 3600 is wanted".into()),
+    }
+}
+
+/// A server's address is usage, and told as such before anybody is asked.
+fn url(text: &str) -> Result<String, String> {
+    let url: ureq::http::Uri = text.parse().map_err(|error| format!("{error}"))?;
+    match url.scheme_str() {
+        Some("http") if url.host().is_some_and(|host| !host.is_empty()) => Ok(text.to_owned()),
+        _ => Err("http://ADDRESS:PORT/PATH is wanted".into()),
     }
 }
 

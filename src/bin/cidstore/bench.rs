@@ -97,7 +97,9 @@ pub(crate) fn run(args: &BenchArgs, output: &mut Output) -> Outcome {
     let spinner = progress::of_steps();
     for run in 1..=args.runs {
         spinner.set_message(format!("run {run} of {}", args.runs));
-        let folder = tempfile::tempdir_in(&base).map_err(Failure::io(&base, "create"))?;
+        // Only the kind: the whole error names the folder that was to be made, which nobody has named.
+        let folder = tempfile::tempdir_in(&base)
+            .map_err(|error| Failure::io(&base, "create")(error.kind().into()))?;
         measure_bulk(folder.path(), args.pairs, &mut figures)?;
         measure_inserts(folder.path(), args.pairs, &mut figures)?;
     }

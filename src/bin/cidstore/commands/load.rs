@@ -16,7 +16,9 @@ use crate::access::{open_or_create, wal_path};
 use crate::args::{LoadArgs, StoreArgs};
 use crate::failure::{Failure, Outcome};
 use crate::ids::IdForm;
-use crate::input::{Dialect, Format, PairReader, PairText, ReadFailure, Source, is_damaged_gzip};
+use crate::input::{
+    Dialect, Format, PairReader, PairText, ReadFailure, Source, is_damaged_gzip, is_standard_input,
+};
 use crate::names::{Dictionary, NewNames};
 use crate::output::{Output, Record};
 use crate::progress;
@@ -49,6 +51,10 @@ pub(crate) fn run(args: &LoadArgs, output: &mut Output) -> Outcome {
 fn open_sources(args: &LoadArgs) -> Outcome<Vec<Source>> {
     if args.reverse.is_some() && args.ids == IdForm::Hex {
         let message = "--reverse needs --ids name: a prefix makes no other key of a number";
+        return Err(Failure::Usage(message.to_owned()));
+    }
+    if args.files.iter().filter(|file| is_standard_input(file)).count() > 1 {
+        let message = "standard input can't be read twice: `-` was given more than once";
         return Err(Failure::Usage(message.to_owned()));
     }
     let mut sources = Vec::with_capacity(args.files.len());

@@ -27,6 +27,7 @@ pub(crate) fn man(name: Option<&str>, output: &mut Output) -> Outcome {
         }
     };
     let mut page = Vec::new();
-    clap_mangen::Man::new(command).render(&mut page).map_err(Failure::Output)?;
+    let source = concat!("cidstore ", env!("CARGO_PKG_VERSION"));
+    clap_mangen::Man::new(command).source(source).render(&mut page).map_err(Failure::Output)?;
     output.bytes(&page)
 }

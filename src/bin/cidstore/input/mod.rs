@@ -4,4 +4,4 @@ mod delimited;
 mod source;
 
 pub(crate) use delimited::{Dialect, Format, PairReader, PairText, ReadFailure};
-pub(crate) use source::{Source, is_damaged_gzip};
+pub(crate) use source::{Source, is_damaged_gzip, is_standard_input};

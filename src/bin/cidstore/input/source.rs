@@ -34,7 +34,7 @@ impl Source {
     /// Opens an input: `-` is standard input. The format is told by the name (`.tsv`, `.csv`, with or
     /// without `.gz`) unless given; that of standard input is TSV unless given.
     pub(crate) fn open(path: &Path, format: Option<Format>) -> Outcome<Self> {
-        if path == Path::new("-") {
+        if is_standard_input(path) {
             let stdin: Box<dyn Read> = Box::new(io::stdin());
             let name = PathBuf::from("standard input");
             return Self::new(&name, stdin, None, format.unwrap_or(Format::Tsv), false);
@@ -80,6 +80,11 @@ impl Source {
         };
         Ok(Self { name: path.display().to_string(), format, bytes_total, bytes_read, reader })
     }
+}
+
+/// True if this is no file but the name of standard input.
+pub(crate) fn is_standard_input(path: &Path) -> bool {
+    path == Path::new("-")
 }
 
 fn has_extension(path: &Path, extension: &str) -> bool {
