@@ -6,7 +6,7 @@
 //! # Reading order
 //!
 //! [`options`](CidStoreOptions), `queue` (requests and their bound), `consumer` (who applies them), `store` (the
-//! handle: open, close), `writes`, `reads`, `stream`, `maintenance`.
+//! handle: open, close), `writes`, `stream`, `reads`, `maintenance`. A file imports from those before it.
 #![deny(unsafe_code)]
 
 mod options;

@@ -4,12 +4,16 @@
 //!
 //! # Reading order
 //!
-//! [`error`], `options`, `values`, `waiters`; `sync` (atomics and locks, or a checker's); [`io`]
-//! (every byte passes it), `space` (where pages live), `table` (which page is
-//! whose), `valueset` (large sets), `wal` (the log), `upkeep` (what is tidied when), `tuning` (which
-//! settings follow the load); `report`; `shared` (what readers see), `read`; `writer` (changes to
-//! pages), [`view`] (the file in another format), `checkpoint` (pages to disk), `store` (the parts together); then the public face: `handle`,
-//! `files`, `group`, `feed`, `guard`, `scan`, `buckets`, `transaction`, `bulk`, `maintenance`, `inspect`, `metrics`.
+//! [`error`], `values`, `report`; `sync` (atomics and locks, or a checker's) with `pins` (who still reads what was
+//! replaced), `waiters`; [`io`] (every byte passes it), `space` (where pages live), `table` (which page is whose),
+//! `valueset` (large sets), `wal` (the log); `upkeep` (what is tidied when), `tuning` (which settings follow the load),
+//! [`view`] (the file in another format), `options`; `shared` (what readers see), `read`; `writer` (changes to pages),
+//! `checkpoint` (pages to disk), `store` (the parts together); then the public face: `transaction`, `handle`, `files`,
+//! `group`, `feed`, `guard`, `scan`, `snapshot`, `backup`, `buckets`, `bulk`, `bulk_writer`, `bulk_pages`,
+//! `maintenance`, `tune`, `inspect`, `metrics`, `verify`, `scrub`.
+//!
+//! A file imports from those before it, but for two things. All parts count for `metrics`, which has the counts of
+//! `inspect` too; and the files of the public face use each other, as the methods of one [`Store`] do.
 
 #[cfg(not(all(target_os = "linux", target_pointer_width = "64", target_endian = "little")))]
 compile_error!(

@@ -6,8 +6,8 @@
 //! cargo xtask bench     the comparison with other stores
 //! ```
 //!
-//! Reading order: [`console`], [`failure`], [`tree`], [`tally`], [`job`], [`system`], [`plan`], [`tidy`], [`fuzz`], [`tiers`],
-//! [`arguments`]. A file uses only files before it. Nothing here is part of what a user builds, and it has no
+//! Reading order: [`console`], [`failure`], [`tree`], [`tally`], [`job`], [`system`], [`plan`], [`tidy`], [`fuzz`], [`tsan`], [`hdf5`],
+//! [`hdf5_static`], [`tiers`], [`arguments`]. A file uses only files before it, but that [`hdf5_static`] counts tests as [`tiers`] does. Nothing here is part of what a user builds, and it has no
 //! dependencies, so that the first step of a fresh clone compiles in a second.
 
 mod arguments;

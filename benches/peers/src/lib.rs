@@ -1,10 +1,11 @@
 //! The harness that puts CIDStore beside others: the same pairs, the same checks, the same run.
 //!
 //! [`run::compare`] takes each [`peer::Peer`] through the [`workload`]s by name. Every answer is checked; a peer that
-//! answers wrongly has no figures. What is measured, on what and with which settings goes into a [`report::Record`];
+//! answers wrongly has no figures. What is measured, on what and with which settings goes into a [`report::Record`]; [`plot`] draws
+//! the pictures of the documentation from the records that are [`kept`].
 //!
 //! Reading order: [`pairs`], [`sets`], [`peer`], [`peers`], [`statistics`], [`machine`], [`floor`], [`workload`], [`crash`], [`seat`],
-//! [`report`], [`settings`], [`run`], [`plot`], [`kept`].
+//! [`settings`], [`report`], [`run`], with its parts `many` (stores of sets) and `besides` (reads beside a writer), [`plot`], [`kept`].
 
 mod besides;
 pub mod crash;
