@@ -29,6 +29,17 @@ fn main() -> Result<(), Error> {
     }
     store.checkpoint()?;
 
+    measure_hits(&store, keys)?;
+    measure_rest(&store, keys)?;
+    store.close()?;
+    // Of the temporary files nothing is needed.
+    let _ = std::fs::remove_file(path.with_extension("h5-wal"));
+    let _ = std::fs::remove_file(path);
+    Ok(())
+}
+
+/// Keys that are there, one by one: without waiting for the answer before, and waiting for it.
+fn measure_hits(store: &Store, keys: u64) -> Result<(), Error> {
     measure("get", || {
         for key in random_keys(keys, READS) {
             black_box(store.get(black_box(key))?);
@@ -60,7 +71,11 @@ fn main() -> Result<(), Error> {
         }
         black_box(nothing);
         Ok(())
-    })?;
+    })
+}
+
+/// Keys that are not there, and batches of either.
+fn measure_rest(store: &Store, keys: u64) -> Result<(), Error> {
     measure("miss", || {
         for key in random_keys(keys, READS) {
             black_box(store.get(black_box(E::new(1, key.low)))?);
@@ -80,10 +95,6 @@ fn main() -> Result<(), Error> {
             Ok(())
         })?;
     }
-    store.close()?;
-    // Of the temporary files nothing is needed.
-    let _ = std::fs::remove_file(path.with_extension("h5-wal"));
-    let _ = std::fs::remove_file(path);
     Ok(())
 }
 

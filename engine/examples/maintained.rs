@@ -45,6 +45,16 @@ struct Figures {
     chores: u64,
 }
 
+impl Figures {
+    fn add(&mut self, segment: &Self) {
+        self.writes += segment.writes;
+        self.burst_time += segment.burst_time;
+        self.reads = self.reads.plus(&segment.reads);
+        self.steps += segment.steps;
+        self.chores += segment.chores;
+    }
+}
+
 fn maintenance(kind: usize) -> Maintenance {
     match kind {
         0 => Maintenance::off(),
@@ -200,14 +210,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let rounds: usize = arguments.next().map_or(Ok(3), |text| text.parse())?;
     let path = Path::new(&folder).join("maintained.h5");
     let options = Store::options().durability(Durability::Buffered).wal_bytes(64 << 20);
-    let store = options.open(&path)?;
-    store.bulk_load(
-        (0..KEYS).flat_map(|key| {
-            (0..stable_count(key)).map(move |value| (E::from(key), E::from(value)))
-        }),
-    )?;
-    store.close()?;
-    drop(store);
+    fill(options.open(&path)?)?;
     let mut models = vec![Model::new(); WRITERS as usize];
     let mut figures = [Figures::default(), Figures::default(), Figures::default()];
     // The first segment fills the store and counts for none.
@@ -219,29 +222,44 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         assert_eq!((did.errors, did.problems), (0, 0), "{did:?}");
         check(&store, &models)?;
         store.close()?;
-        let chores = did.buckets_sorted
+        segment.steps = did.steps;
+        segment.chores = did.buckets_sorted
             + did.buckets_merged
             + did.sets_compacted
             + did.sets_demoted
             + did.sets_moved;
         let per_second = segment.writes as f64 / segment.burst_time.as_secs_f64();
         println!(
-            "segment {at}, {:<8} {per_second:>9.0} writes/s, read p99.9 {:?}, {chores} chores, {} pages scrubbed, {} cuts; all right",
+            "segment {at}, {:<8} {per_second:>9.0} writes/s, read p99.9 {:?}, {} chores, {} pages scrubbed, {} cuts; all right",
             KINDS[kind],
             segment.reads.p999(),
+            segment.chores,
             did.pages_scrubbed,
             did.shrinks,
         );
         if at > 0 {
-            let sum = &mut figures[kind];
-            sum.writes += segment.writes;
-            sum.burst_time += segment.burst_time;
-            sum.reads = sum.reads.plus(&segment.reads);
-            sum.steps += did.steps;
-            sum.chores += chores;
+            figures[kind].add(&segment);
         }
     }
-    for (name, sum) in KINDS.iter().zip(&figures) {
+    tell(&figures);
+    std::fs::remove_file(&path)?;
+    std::fs::remove_file(path.with_extension("h5-wal"))?;
+    Ok(())
+}
+
+/// Loads the keys that never change.
+fn fill(store: Store) -> Result<(), Error> {
+    store.bulk_load(
+        (0..KEYS).flat_map(|key| {
+            (0..stable_count(key)).map(move |value| (E::from(key), E::from(value)))
+        }),
+    )?;
+    store.close()
+}
+
+/// The figures of each kind of segment.
+fn tell(figures: &[Figures; 3]) {
+    for (name, sum) in KINDS.iter().zip(figures) {
         println!(
             "{name:<8} {:>9.0} writes/s, reads: {} p50 {:?} p99 {:?} p99.9 {:?}; {} steps, {} chores",
             sum.writes as f64 / sum.burst_time.as_secs_f64(),
@@ -253,7 +271,4 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             sum.chores,
         );
     }
-    std::fs::remove_file(&path)?;
-    std::fs::remove_file(path.with_extension("h5-wal"))?;
-    Ok(())
 }

@@ -51,25 +51,9 @@ impl Engine {
     fn move_some(&self, from: ScrubPlace, limits: [u32; 2]) -> Stepped {
         let ScrubPlace { kind, index } = from;
         let limit = limits[usize::from(kind.space() == Space::Values)];
-        let is_beyond = |page: u32| page >= limit && !is_pool(page);
         let table = self.shared.tables.of(kind);
-        let region = match kind.space() {
-            Space::Values => &self.shared.regions.values,
-            _ => &self.shared.regions.buckets,
-        };
         let Some(checkpointer) = self.try_checkpointer() else { return Ok((Outcome::Deferred, 0)) };
-        let beyond: Vec<u32> = {
-            let _pin = self.shared.pins.pin();
-            let end = match kind {
-                TableKind::Directory => 1 << self.shared.tables.depth(),
-                // Slots beyond the last number name no page.
-                TableKind::Overflow | TableKind::Values => SLOTS_MAX as u32,
-            };
-            let slots = index..end.min(index.saturating_add(MOVE_SLOTS));
-            let found = slots.filter(|&slot| is_beyond(table.get(slot)));
-            // What must come from the disk comes now, without the lock.
-            found.take(MOVE_PAGES).inspect(|&slot| touch(region.page(table.get(slot)))).collect()
-        };
+        let beyond = self.find_beyond(from, limit);
         let sound: Vec<u32> = beyond
             .iter()
             .copied()
@@ -80,7 +64,7 @@ impl Engine {
         self.reserve_pages(&state, MOVE_PAGES as u64)?;
         let mut moved = 0;
         for &slot in &sound {
-            if is_beyond(table.get(slot)) && copy_to_pool(&mut state, kind, slot) {
+            if is_beyond(table.get(slot), limit) && copy_to_pool(&mut state, kind, slot) {
                 moved += 1;
             }
         }
@@ -98,17 +82,35 @@ impl Engine {
             Some(last) if full => last + 1,
             _ => index.saturating_add(MOVE_SLOTS),
         };
-        let next = if end < slots_end {
-            ShrinkStage::Move { from: ScrubPlace { kind, index: end }, limits }
+        let place = if end < slots_end {
+            Some(ScrubPlace { kind, index: end })
         } else {
             let following = TableKind::ALL.into_iter().find(|next| *next as usize > kind as usize);
-            match following {
-                Some(kind) => ShrinkStage::Move { from: ScrubPlace { kind, index: 0 }, limits },
-                None => ShrinkStage::Checkpoint,
-            }
+            following.map(|kind| ScrubPlace { kind, index: 0 })
         };
+        let next = place.map_or(ShrinkStage::Checkpoint, |from| ShrinkStage::Move { from, limits });
         let outcome = Outcome::Shrunk { changed: false, next: Some(next) };
         Ok((outcome, 2 * moved * PAGE_BYTES as u64))
+    }
+
+    /// The slots of the next pages that lie beyond a limit, in memory by then: what must come from the disk comes without
+    /// the lock.
+    fn find_beyond(&self, from: ScrubPlace, limit: u32) -> Vec<u32> {
+        let ScrubPlace { kind, index } = from;
+        let table = self.shared.tables.of(kind);
+        let region = match kind.space() {
+            Space::Values => &self.shared.regions.values,
+            _ => &self.shared.regions.buckets,
+        };
+        let _pin = self.shared.pins.pin();
+        let end = match kind {
+            TableKind::Directory => 1 << self.shared.tables.depth(),
+            // Slots beyond the last number name no page.
+            TableKind::Overflow | TableKind::Values => SLOTS_MAX as u32,
+        };
+        let slots = index..end.min(index.saturating_add(MOVE_SLOTS));
+        let found = slots.filter(|&slot| is_beyond(table.get(slot), limit));
+        found.take(MOVE_PAGES).inspect(|&slot| touch(region.page(table.get(slot)))).collect()
     }
 
     /// A checkpoint that fills the front of the file. Writers and readers go on meanwhile, as in every checkpoint.
@@ -152,6 +154,11 @@ impl Engine {
         }
         Ok((Outcome::Shrunk { changed: after < before, next: None }, 0))
     }
+}
+
+/// True for a page of the file that lies beyond the limit.
+fn is_beyond(page: u32, limit: u32) -> bool {
+    page >= limit && !is_pool(page)
 }
 
 /// Copies the page of a slot to the pool; false if nothing refers to the slot.

@@ -141,6 +141,16 @@ impl<'a> Container<'a> {
         roots: &[TableRoot; 3],
         directory: &[TableSlot],
     ) -> hdf5::Result<()> {
+        self.write_about(id)?;
+        self.write_config(id, roots, directory)?;
+        self.write_encodings()?;
+        let buckets = self.dataset(Part::Buckets);
+        text(buckets, "slots", "two values (high, low, high, low), or a spill pointer")?;
+        text(buckets, "order", "pages by directory slot, entries by key, page 0 unused")
+    }
+
+    /// What the file is and where it comes from: attributes of its root.
+    fn write_about(&self, id: &Identity) -> hdf5::Result<()> {
         let version = env!("CARGO_PKG_VERSION");
         let file = &*self.file;
         text(file, "Conventions", "CIDStore-1.0")?;
@@ -149,11 +159,20 @@ impl<'a> Container<'a> {
         text(file, "history", &format!("exported by cidstore {version}"))?;
         text(file, "date_created", &utc(id.created_nanos))?;
         encoding(file, ENCODING_TYPE)?;
-        text(file, "layout", LAYOUT)?;
+        text(file, "layout", LAYOUT)
+    }
+
+    /// What the superblocks say, for those who do not read them.
+    fn write_config(
+        &self,
+        id: &Identity,
+        roots: &[TableRoot; 3],
+        directory: &[TableSlot],
+    ) -> hdf5::Result<()> {
         let config = self.file.group("config")?;
         encoding(&config, "cidstore-config")?;
         number(&config, "format_version", cidstore_core::layout::superblock::FORMAT_VERSION)?;
-        text(&config, "version_string", version)?;
+        text(&config, "version_string", env!("CARGO_PKG_VERSION"))?;
         number(&config, "created", id.created_nanos)?;
         number(&config, "checkpoint", 2_u64)?;
         number(&config, "generation", super::canonical::GENERATION)?;
@@ -174,6 +193,11 @@ impl<'a> Container<'a> {
                 directory.iter().map(|slot| zerocopy::transmute!(*slot)).collect();
             list(&config, "dir", &slots)?;
         }
+        Ok(())
+    }
+
+    /// What each group and dataset holds.
+    fn write_encodings(&self) -> hdf5::Result<()> {
         for (group, kind) in [
             ("buckets", "cidstore-buckets"),
             ("values", "cidstore-values"),
@@ -192,9 +216,7 @@ impl<'a> Container<'a> {
             };
             encoding(self.dataset(part), kind)?;
         }
-        let buckets = self.dataset(Part::Buckets);
-        text(buckets, "slots", "two values (high, low, high, low), or a spill pointer")?;
-        text(buckets, "order", "pages by directory slot, entries by key, page 0 unused")
+        Ok(())
     }
 }
 
