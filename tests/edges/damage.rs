@@ -172,7 +172,8 @@ fn a_set_reference_beyond_all_tables_is_damage() {
 #[test]
 fn maintenance_tells_damage_and_leaves_the_store_as_it_is() {
     let sample = Sample::new();
-    let work: [(&str, fn(&Store) -> Result<(), Error>); 4] = [
+    type Work = fn(&Store) -> Result<(), Error>;
+    let work: [(&str, Work); 4] = [
         ("merge", |store| store.merge().map(drop)),
         ("gc", |store| store.gc().map(drop)),
         ("compact", |store| store.compact().map(drop)),

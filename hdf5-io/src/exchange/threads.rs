@@ -11,7 +11,7 @@ use super::error::Result;
 const THREADS_MAX: usize = 16;
 
 /// Does the same work on as many threads as there are processors, this one among them, and answers what each made of it.
-/// Work on this thread gets `tell`.
+/// Work on this thread gets `tell`, which is told 0 at once: the others may leave nothing to this thread.
 ///
 /// # Errors
 /// The first of any thread.
@@ -21,6 +21,7 @@ pub(super) fn on_all<T: Send>(
 ) -> Result<Vec<T>> {
     let others =
         thread::available_parallelism().map_or(1, |count| count.get().min(THREADS_MAX)) - 1;
+    tell(0);
     thread::scope(|scope| {
         let others: Vec<_> = (0..others).map(|_| scope.spawn(|| work(&mut |_| ()))).collect();
         let mut made = vec![work(tell)];
@@ -172,14 +173,14 @@ mod tests {
     #[test]
     fn an_error_of_any_thread_is_the_answer() {
         let here = thread::current().id();
-        let mut told = 0;
+        let mut told = Vec::new();
         let work = |tell: &mut dyn FnMut(u64)| {
             tell(1);
             if thread::current().id() == here { Ok(()) } else { Err(failure()) }
         };
-        let failed = on_all(work, &mut |number| told += number);
+        let failed = on_all(work, &mut |number| told.push(number));
         let alone = thread::available_parallelism().unwrap().get() == 1;
-        assert_eq!((failed.is_ok(), told), (alone, 1));
+        assert_eq!((failed.is_ok(), told), (alone, vec![0, 1]));
         assert!(on_all(|_| Err::<(), _>(failure()), &mut |_| ()).is_err());
     }
 
