@@ -239,6 +239,10 @@ impl ValuePages for MockPages {
         !self.damaged.contains(&logical)
     }
 
+    fn is_sound_to_read(&self, logical: u32) -> bool {
+        self.is_sound(logical)
+    }
+
     fn page_mut(&mut self, logical: u32) -> &Page {
         if self.page(logical)[GENERATION_WORD].load(Relaxed) != self.generation {
             let copy = self.take_page();

@@ -21,6 +21,9 @@ pub(crate) trait ValuePages {
     /// True if the page is what was written. One in memory is.
     fn is_sound(&self, logical: u32) -> bool;
 
+    /// As [`is_sound`](Self::is_sound), for a page that will be read only, again and again: may go by an earlier look.
+    fn is_sound_to_read(&self, logical: u32) -> bool;
+
     /// The writable copy of a page that exists: copied, generation stamped and slot swung at the first
     /// change since the cut. Stores follow the page protocol.
     fn page_mut(&mut self, logical: u32) -> &Page;

@@ -31,7 +31,7 @@ pub(crate) trait SetView {
     fn value_page(&self, logical: u32) -> Option<&Page>;
 }
 
-fn page<V: SetView>(view: &V, logical: u32) -> Result<&Page, SetFault> {
+pub(super) fn page<V: SetView>(view: &V, logical: u32) -> Result<&Page, SetFault> {
     view.value_page(logical).ok_or(SetFault { logical, what: ValueFault::Missing })
 }
 
@@ -55,8 +55,26 @@ pub(super) fn inner<V: SetView>(view: &V, logical: u32) -> Result<Inner<'_, Page
     Inner::open(page(view, logical)?).map_err(at(logical))
 }
 
-pub(super) fn leaf<V: SetView>(view: &V, logical: u32) -> Result<Leaf<'_, PageWord>, SetFault> {
+fn leaf<V: SetView>(view: &V, logical: u32) -> Result<Leaf<'_, PageWord>, SetFault> {
     Leaf::open(page(view, logical)?).map_err(at(logical))
+}
+
+/// The lowest inner node on the way from the root to `value`.
+pub(super) fn lowest_node<V: SetView>(
+    view: &V,
+    root: u32,
+    value: E,
+) -> Result<Inner<'_, PageWord>, SetFault> {
+    let mut node = inner(view, root)?;
+    while node.level() > 1 {
+        let level = node.level() - 1;
+        let logical = node.child(node.route(value));
+        node = inner(view, logical)?;
+        if node.level() != level {
+            return Err(at(logical)(ValueFault::Level(node.level())));
+        }
+    }
+    Ok(node)
 }
 
 /// The leaf that covers `value`: down from the root, then to the right as far as splits moved it (V4).
@@ -65,16 +83,8 @@ fn find_leaf<V: SetView>(
     root: u32,
     value: E,
 ) -> Result<(u32, Leaf<'_, PageWord>), SetFault> {
-    let mut node = inner(view, root)?;
+    let node = lowest_node(view, root, value)?;
     let mut logical = node.child(node.route(value));
-    while node.level() > 1 {
-        let level = node.level() - 1;
-        node = inner(view, logical)?;
-        if node.level() != level {
-            return Err(at(logical)(ValueFault::Level(node.level())));
-        }
-        logical = node.child(node.route(value));
-    }
     let mut found = leaf(view, logical)?;
     let mut reached: Option<E> = None;
     while let Some(end) = found.end()

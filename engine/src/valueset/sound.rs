@@ -8,7 +8,7 @@ use cidstore_core::layout::entry::SpillPointer;
 use cidstore_core::protocol::value_fault::ValueFault;
 
 use super::pages::ValuePages;
-use super::read::{SetView, contains, count, inner, leaf};
+use super::read::{SetView, inner, lowest_node, page};
 use super::{Place, SetFault, at};
 use crate::sync::Page;
 
@@ -18,6 +18,15 @@ struct Sound<'a, P>(&'a P);
 impl<P: ValuePages> SetView for Sound<'_, P> {
     fn value_page(&self, logical: u32) -> Option<&Page> {
         self.0.is_sound(logical).then(|| self.0.page(logical))
+    }
+}
+
+/// The same, of pages that are only read on the way.
+struct SoundToRead<'a, P>(&'a P);
+
+impl<P: ValuePages> SetView for SoundToRead<'_, P> {
+    fn value_page(&self, logical: u32) -> Option<&Page> {
+        self.0.is_sound_to_read(logical).then(|| self.0.page(logical))
     }
 }
 
@@ -47,29 +56,31 @@ pub(crate) fn check<P: ValuePages>(
     let view = Sound(pages);
     let root = match Place::of(set.reference)? {
         // One page has all of it.
-        Place::Small { .. } => return count(&view, set.reference).map(drop),
+        Place::Small { page, .. } => return require_sound(&view, page),
         Place::Large { root } => root,
     };
     match reach {
-        Reach::Value(value) => contains(&view, set.reference, value).map(drop),
+        // Each write does this: of the leaf no more is asked than whether it is sound, which of one in memory needs no look at it.
+        Reach::Value(value) => {
+            require_sound(&view, root)?;
+            let read_only = SoundToRead(pages);
+            let node = lowest_node(&read_only, root, value)?;
+            require_sound(&view, node.child(node.route(value)))
+        }
         Reach::Nodes => numbers(&view, root).map(drop),
         Reach::All => {
             let Numbers { leaves, .. } = numbers(&view, root)?;
-            leaves.into_iter().try_for_each(|logical| leaf(&view, logical).map(drop))
+            leaves.into_iter().try_for_each(|logical| require_sound(&view, logical))
         }
         Reach::Part(value) => {
-            let mut node = inner(&view, root)?;
-            while node.level() > 1 {
-                let logical = node.child(node.route(value));
-                let below = inner(&view, logical)?;
-                if below.level() + 1 != node.level() {
-                    return Err(at(logical)(ValueFault::Level(below.level())));
-                }
-                node = below;
-            }
-            node.children().try_for_each(|child| leaf(&view, child.page).map(drop))
+            let node = lowest_node(&view, root, value)?;
+            node.children().try_for_each(|child| require_sound(&view, child.page))
         }
     }
+}
+
+fn require_sound<V: SetView>(view: &V, logical: u32) -> Result<(), SetFault> {
+    page(view, logical).map(drop)
 }
 
 /// The logical numbers of a large set.

@@ -25,7 +25,7 @@ impl Writer {
         };
         let hash = self.pages.shared.seed.hash(key);
         self.pages.check_chain(hash.directory_index(self.pages.shared.tables.depth()))?;
-        if self.pages.value_numbers.used() == 0 {
+        if !self.pages.has_value_pages_in_file() {
             return Ok(());
         }
         match self.look_up(key, hash)? {

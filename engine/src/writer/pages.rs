@@ -3,6 +3,7 @@
 //! The rule that everything rests on: a page whose generation is not the current one is immutable. A page of
 //! the current generation is a pool page that only this writer stores to, by the page protocol.
 
+use std::cell::Cell;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -12,7 +13,7 @@ use cidstore_core::layout::bucket::{self, ENTRIES_PER_BUCKET};
 use cidstore_core::layout::entry::SetReference;
 use cidstore_core::layout::table::Space;
 use cidstore_core::layout::table::TableKind;
-use cidstore_core::layout::{PAGE_WORDS, value};
+use cidstore_core::layout::{NO_PAGE, PAGE_WORDS, value};
 use cidstore_core::protocol::bucket_write::BucketWriter;
 use cidstore_core::protocol::word::Word;
 
@@ -34,6 +35,8 @@ use crate::valueset::{FreshPage, ValuePages};
 /// Pages that [`Pages::move_beyond`] moves at once: 256 MiB.
 pub(crate) const MOVE_PAGES: usize = 1 << 16;
 
+/// Nodes of large sets that are remembered as sound: each write to such a set reads some on its way.
+const SOUND_NODES: usize = 256;
 /// A pin of this age is named when space runs out.
 const LONG_PIN: Duration = Duration::from_millis(20);
 
@@ -65,6 +68,8 @@ pub(crate) struct Pages {
     /// Buckets of each local depth.
     pub(crate) depth_counts: [u64; MAX_DEPTH as usize + 1],
     generation: u64,
+    /// Value pages that were sound when they were last looked at, each in the place of its number.
+    sound_nodes: Box<[Cell<u32>; SOUND_NODES]>,
     /// Extents that came back from limbo and wait for the extent allocator to fetch them.
     pub(crate) extents_back: Vec<SetReference>,
 }
@@ -93,6 +98,7 @@ impl Pages {
             checkpoint: None,
             depth_counts: [0; MAX_DEPTH as usize + 1],
             generation,
+            sound_nodes: Box::new([const { Cell::new(NO_PAGE) }; SOUND_NODES]),
             extents_back: Vec::new(),
         }
     }
@@ -216,6 +222,11 @@ impl Pages {
 
     fn value_slot(&self, logical: u32) -> u32 {
         self.shared.tables.of(TableKind::Values).get(logical)
+    }
+
+    /// False if all pages of sets are in memory. Each number in use names one page, of the pool or of the file.
+    pub(super) fn has_value_pages_in_file(&self) -> bool {
+        self.value_numbers.used() > self.value_pool.live_pages() as u64
     }
 
     /// Asks for the slot of a value page, for [`page`](ValuePages::page) a few operations later.
@@ -382,7 +393,19 @@ impl ValuePages for Pages {
     }
 
     fn is_sound(&self, logical: u32) -> bool {
-        self.shared.is_sound_value_page(self.value_slot(logical))
+        let page = self.value_slot(logical);
+        page != NO_PAGE && self.shared.is_sound_value_page(page)
+    }
+
+    fn is_sound_to_read(&self, logical: u32) -> bool {
+        let page = self.value_slot(logical);
+        // A page of the file does not change while it is named, and what is written there next is sound, too.
+        let last = &self.sound_nodes[page as usize % SOUND_NODES];
+        let is_sound = last.get() == page && page != NO_PAGE || self.is_sound(logical);
+        if is_sound {
+            last.set(page);
+        }
+        is_sound
     }
 
     fn page_mut(&mut self, logical: u32) -> &Page {
