@@ -17,6 +17,8 @@ use crate::checkpoint::Checkpointer;
 use crate::error::{Error, Result};
 use crate::space::POOL_PAGES;
 use crate::store::engine::{Engine, Leading, WriterState};
+use crate::store::tidying::STEP_PAGES;
+use crate::table::shadow::ShadowTable;
 use crate::writer::apply::Operation;
 use crate::writer::pages::slots_of;
 
@@ -280,10 +282,16 @@ pub(crate) fn load_into(
     let depth = (pages.bucket_count() + pairs / 31).ilog2() + 2;
     let depth = depth.clamp(engine.shared.tables.depth(), MAX_DEPTH);
     let tables = engine.table_pages_max(state, depth);
-    engine
-        .reserve_pages(state, pairs.min(pages.bucket_count() + pairs / 31))
-        .and_then(|()| engine.ensure_free(state, &[(Space::Tables, tables)]))
-        .map_err(LoadError::Refused)?;
+    // As for a group of inserts: see `room`.
+    let buckets = pairs.min(pages.bucket_count() + pairs / 31) + STEP_PAGES;
+    let values = (3 * pairs).min(pages.value_numbers.used() + pairs / 16 + 64) + STEP_PAGES;
+    let new_numbers = ShadowTable::pages_needed_max((buckets + values).min(1 << MAX_DEPTH) as u32);
+    let needs = [
+        (Space::Buckets, pages.pages_to_write(Space::Buckets) + buckets),
+        (Space::Values, pages.pages_to_write(Space::Values) + values),
+        (Space::Tables, tables + new_numbers),
+    ];
+    engine.ensure_free(state, &needs).map_err(LoadError::Refused)?;
     parts.for_each_sorted(|part| {
         for pair in &part {
             state.writer.apply_checked(Operation::Insert(pair.key, pair.value))?;

@@ -244,6 +244,10 @@ impl Feed {
         if let Err(nested) = transaction::check_not_nested(&self.engine) {
             return nested;
         }
+        // Of a closed store the log may be another opener's.
+        if let Err(closed) = self.engine.shared.check_open() {
+            return closed;
+        }
         let oldest = self.engine.writer().log.as_ref().map_or(u64::MAX, |log| log.oldest_lsn());
         if self.lsn < oldest {
             return Error::Lagged { from: self.lsn.max(self.from), oldest };

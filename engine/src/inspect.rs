@@ -171,6 +171,8 @@ impl Store {
             self.contains_key(key)?;
         }
         let state = engine.writer();
+        // With the lock: it may have been closed meanwhile.
+        engine.shared.check_open()?;
         let hash = engine.shared.seed.hash(key);
         let Some((place, content)) = state.writer.look_up(key, hash)? else { return Ok(None) };
         let words = state.writer.pages.bucket(state.writer.pages.link_page(place.link));
@@ -311,8 +313,8 @@ impl Store {
     fn dump_bucket(&self, position: u64, text: &mut Vec<u8>) -> Result<u64> {
         use std::fmt::Write;
         let engine = self.engine();
-        engine.shared.check_open()?;
         let state = engine.writer();
+        engine.shared.check_open()?;
         let pages = &state.writer.pages;
         let mask = ((1_u64 << engine.shared.tables.depth()) - 1) as u32;
         let index = (position as u32).reverse_bits() & mask;

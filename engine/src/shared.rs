@@ -178,7 +178,7 @@ impl Shared {
 
     /// Refuses everything from now on; false if it was closed before.
     pub(crate) fn mark_closed(&self) -> bool {
-        self.state.swap(CLOSED, Ordering::AcqRel) == OPEN
+        self.state.compare_exchange(OPEN, CLOSED, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 
     /// Notes that closing is done, the last sync included.

@@ -1,6 +1,7 @@
 //! The store's own threads: one runs checkpoints when they are due, one syncs the log for `Interval` writes, three make room
 //! ahead of writes, one tidies, one tunes if that is wanted.
 
+use std::cell::Cell;
 use std::sync::{Arc, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -50,6 +51,11 @@ struct Bell {
     rung: Condvar,
 }
 
+thread_local! {
+    /// This thread is one of a store's own. It may run a caller's code: a waker, say.
+    static IS_ONE: Cell<bool> = const { Cell::new(false) };
+}
+
 /// What a thread does until the store closes.
 type Job = fn(&Bell, &Weak<Engine>);
 
@@ -87,7 +93,10 @@ impl Background {
             let weak = Arc::downgrade(engine);
             let thread = thread::Builder::new()
                 .name(name.into())
-                .spawn(move || job(&bell, &weak))
+                .spawn(move || {
+                    IS_ONE.set(true);
+                    job(&bell, &weak);
+                })
                 .map_err(|source| Error::Io {
                     path: engine.shared.path.clone(),
                     action: "start a thread for",
@@ -136,16 +145,22 @@ impl Background {
     }
 
     /// Ends the threads and waits for them, unless one of them is the caller. Who comes second waits as well: as long as one
-    /// thread runs it may write to files that the next opener has by then.
-    pub(crate) fn stop(&self) {
+    /// thread runs it may write to files that the next opener has by then. False for one of the threads that comes second, which is waited for:
+    /// closing is the other's business.
+    pub(crate) fn stop(&self) -> bool {
         lock(&self.bell.due).stop = true;
         self.bell.rung.notify_all();
-        let mut threads = lock(&self.threads);
+        let mut threads = match self.threads.try_lock() {
+            Ok(threads) => threads,
+            Err(_) if IS_ONE.get() => return false,
+            Err(_) => lock(&self.threads),
+        };
         for thread in threads.drain(..) {
             if thread.thread().id() != thread::current().id() && thread.join().is_err() {
                 tracing::error!("a background thread of the store has panicked");
             }
         }
+        true
     }
 
     /// In a fork, where there are no such threads: neither to be waited for nor to be let go.
@@ -305,7 +320,7 @@ mod tests {
         thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
-                    background.stop();
+                    assert!(background.stop());
                     assert!(is_over.load(Ordering::SeqCst), "stopped, and a thread still runs");
                 });
             }

@@ -33,7 +33,9 @@ impl Engine {
             self.background.forget();
             return Ok(());
         }
-        self.background.stop();
+        if !self.background.stop() {
+            return Ok(());
+        }
         let mut checkpointer = self.checkpointer();
         {
             // Under the lock: a write that has begun is finished, one that has not is refused.

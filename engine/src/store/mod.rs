@@ -38,6 +38,8 @@ pub(crate) mod scrubbing;
 pub(crate) mod shrinking;
 #[cfg(test)]
 mod shrinking_tests;
+#[cfg(test)]
+mod spreading_tests;
 pub(crate) mod tidying;
 pub(crate) mod tuned;
 pub(crate) mod turns;

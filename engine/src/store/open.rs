@@ -310,7 +310,10 @@ impl Parts {
     /// before the newest one's cut, and pages that only the older one names, are needed no more.
     fn finish_checkpoint(&mut self) -> Result<()> {
         let Checkpointer { older, newest, .. } = &self.checkpointer;
-        if older.generation != newest.generation || older.wal_salt != newest.wal_salt {
+        let differ = older.generation != newest.generation
+            || older.wal_salt != newest.wal_salt
+            || older.flags != newest.flags;
+        if differ {
             self.checkpointer.rewrite(|_| ())?;
             self.writer.pages.superblocks.0 = [self.checkpointer.newest.generation; 2];
             self.writer.collect(true);
@@ -329,7 +332,7 @@ fn recover(disk: &Arc<dyn Disk>, parts: Parts, settings: Settings) -> Result<Arc
         resume_log(disk, parts, settings, log)?
     };
     // Those that were started wait for a bell that nobody would ring.
-    Background::start(&engine).inspect_err(|_| engine.background.stop())?;
+    Background::start(&engine).inspect_err(|_| _ = engine.background.stop())?;
     // What was replayed may be a good part of what the log holds.
     engine.note_due(&engine.writer());
     Ok(engine)
@@ -342,6 +345,8 @@ fn begin_log(
     settings: Settings,
     log: Arc<Wal>,
 ) -> Result<Arc<Engine>> {
+    // A superblock that still needs the log of the life before must go before that log does.
+    parts.finish_checkpoint()?;
     parts.checkpointer.refresh_view()?;
     let mut salt = [0; 8];
     disk.random(&mut salt)?;

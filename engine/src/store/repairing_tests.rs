@@ -28,7 +28,7 @@ type Model = BTreeMap<u64, BTreeSet<u64>>;
 const LARGE: u64 = 7;
 const SMALL: u64 = 40;
 
-fn options() -> OpenOptions {
+pub(super) fn options() -> OpenOptions {
     Store::options()
         .durability(Durability::Buffered)
         .wal_bytes(1 << 20)
@@ -63,7 +63,7 @@ fn assert_equals(store: &Store, model: &Model) {
 }
 
 /// Where a page of the last checkpoint lies in the file, found by what it is.
-fn page_of(store: &Store, kind: PageKind) -> u64 {
+pub(super) fn page_of(store: &Store, kind: PageKind) -> u64 {
     let checkpointer = store.engine().checkpointer();
     let table = if kind == PageKind::Bucket { TableKind::Directory } else { TableKind::Values };
     let slots = checkpointer.shadows[table as usize].slots().iter();
@@ -74,14 +74,14 @@ fn page_of(store: &Store, kind: PageKind) -> u64 {
     offsets.find(is_kind).unwrap()
 }
 
-fn read(store: &Store, offset: u64) -> [u8; PAGE_BYTES] {
+pub(super) fn read(store: &Store, offset: u64) -> [u8; PAGE_BYTES] {
     let mut bytes = [0; PAGE_BYTES];
     store.engine().shared.file.read_at(offset, &mut bytes).unwrap();
     bytes
 }
 
 /// Flips bits of a page as it lies in the file; the map shows it at once.
-fn flip(store: &Store, offset: u64, bits: &[usize]) {
+pub(super) fn flip(store: &Store, offset: u64, bits: &[usize]) {
     let mut bytes = read(store, offset);
     bits.iter().for_each(|bit| bytes[bit / 8] ^= 1 << (bit % 8));
     store.engine().shared.file.write_at(offset, &bytes).unwrap();

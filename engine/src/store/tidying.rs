@@ -90,7 +90,7 @@ impl crate::writer::apply::Writer {
         }
     }
 
-    /// Moves all sets out of a page of extents. Answers how many: none of a damaged page.
+    /// Moves all sets out of a page of extents, but for those of damaged buckets. Answers how many: none of a damaged page.
     pub(crate) fn empty_extents_page(&mut self, logical: u32) -> Result<u64> {
         if !self.pages.is_sound(logical) {
             self.extents.close_page(logical);
@@ -101,7 +101,10 @@ impl crate::writer::apply::Writer {
         self.extents.close_page(logical);
         let mut moved = 0;
         for (set, owner) in owners {
-            moved += u64::from(self.move_set(owner, set)?);
+            // Its bucket is copied, too.
+            if self.check_bucket_of(self.pages.shared.seed.hash(owner)).is_ok() {
+                moved += u64::from(self.move_set(owner, set)?);
+            }
         }
         Ok(moved)
     }

@@ -232,7 +232,9 @@ impl Engine {
     fn tidy_set(&self, state: &mut WriterState, key: E, bound: E) -> Result<(bool, Option<Chore>)> {
         let place = || format!("value set of {key}");
         let hash = self.shared.seed.hash(key);
-        let Some(entry) = self.sound(place(), state.writer.look_up(key, hash))? else {
+        let looked_up =
+            state.writer.check_bucket_of(hash).and_then(|()| state.writer.look_up(key, hash));
+        let Some(entry) = self.sound(place(), looked_up)? else {
             return Ok((false, None));
         };
         let Some((_, Content::Spilled(pointer))) = entry else { return Ok((false, None)) };
@@ -333,9 +335,11 @@ pub(super) fn touch(page: &Page) {
 fn items_of_both(state: &WriterState, index: u32) -> Result<()> {
     let pages = &state.writer.pages;
     let (prefix, local_depth) = bucket_place(pages.bucket(pages.bucket_at(index)));
-    pages.items(prefix)?;
-    if local_depth > 0 {
-        pages.items(prefix ^ 1 << (local_depth - 1))?;
+    let buddy = (local_depth > 0).then(|| prefix ^ 1 << (local_depth - 1));
+    for index in [prefix].into_iter().chain(buddy) {
+        // The heads were looked at before, the overflow pages behind them were not.
+        pages.check_chain(index)?;
+        pages.items(index)?;
     }
     Ok(())
 }

@@ -19,7 +19,7 @@ use crate::error::Result;
 use crate::shared::Shared;
 use crate::space::is_pool;
 use crate::space::limbo::Waiting;
-use crate::valueset::{self, ExtentAllocator, Insert, Remove, Sets, ValuePages};
+use crate::valueset::{self, ExtentAllocator, Insert, Reach, Remove, Sets, ValuePages};
 
 /// One change to one key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -299,7 +299,7 @@ impl Writer {
                     Remove::Removed(left) => {
                         if self.sets().count(&left).map_err(|f| self.set_fault(f))? == 0 {
                             self.remove_entry(place, hash)?;
-                            self.sets().retire_set(key, &left).map_err(|f| self.set_fault(f))?;
+                            self.retire_or_leave(key, &left);
                         } else {
                             self.update_pointer(place, left);
                         }
@@ -412,6 +412,17 @@ impl Writer {
         }
         let moved = self.sets().relocate(key, &pointer).map_err(|f| self.set_fault(f))?;
         self.replace_set(place, key, hash, &pointer, moved).map(|()| true)
+    }
+
+    /// Frees a set that was emptied value by value. Only the way to each value was looked at before it was logged: if something else
+    /// of the set is damaged, its pages stay taken, which harms nobody.
+    fn retire_or_leave(&mut self, key: E, set: &SpillPointer) {
+        let retired = self
+            .check_set(set, Reach::Nodes)
+            .and_then(|()| self.sets().retire_set(key, set).map_err(|fault| self.set_fault(fault)));
+        if let Err(fault) = retired {
+            tracing::warn!(%fault, %key, "the pages of an empty set stay taken");
+        }
     }
 
     /// Values and tombstones of a set.

@@ -2,6 +2,7 @@
 //! What is in the log must be applied, and a damaged page that is copied gets a checksum that fits.
 
 use cidstore_core::E;
+use cidstore_core::hash::KeyHash;
 use cidstore_core::layout::entry::SpillPointer;
 use cidstore_core::protocol::content::Content;
 
@@ -24,7 +25,7 @@ impl Writer {
             Operation::DeleteKey(key) => (key, Reach::Nodes),
         };
         let hash = self.pages.shared.seed.hash(key);
-        self.pages.check_chain(hash.directory_index(self.pages.shared.tables.depth()))?;
+        self.check_bucket_of(hash)?;
         if !self.pages.has_value_pages_in_file() {
             return Ok(());
         }
@@ -45,9 +46,16 @@ impl Writer {
         valueset::check(&self.pages, set, reach).map_err(|fault| self.set_fault(fault))
     }
 
-    /// As [`check_set`](Self::check_set), of the set of a key if it has one.
+    /// As [`check`](Self::check), of the bucket that a hash leads to.
+    pub(crate) fn check_bucket_of(&self, hash: KeyHash) -> Result<()> {
+        self.pages.check_chain(hash.directory_index(self.pages.shared.tables.depth()))
+    }
+
+    /// As [`check`](Self::check), of the bucket of a key, and of its set if it has one.
     pub(crate) fn check_set_of(&self, key: E, reach: Reach) -> Result<()> {
-        match self.look_up(key, self.pages.shared.seed.hash(key))? {
+        let hash = self.pages.shared.seed.hash(key);
+        self.check_bucket_of(hash)?;
+        match self.look_up(key, hash)? {
             Some((_, Content::Spilled(set))) => self.check_set(&set, reach),
             _ => Ok(()),
         }

@@ -270,7 +270,7 @@ impl Pages {
             let beyond: Vec<u32> = self
                 .value_numbers
                 .in_use()
-                .filter(|&logical| is_beyond(self.value_slot(logical)))
+                .filter(|&logical| is_beyond(self.value_slot(logical)) && self.is_sound(logical))
                 .take(MOVE_PAGES)
                 .collect();
             for &logical in &beyond {
