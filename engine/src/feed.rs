@@ -83,7 +83,7 @@ pub struct Feed {
     piece: Vec<u8>,
     durable_only: bool,
     /// Where its waker lies.
-    place: Option<Place>,
+    place: Option<(Place, bool)>,
     ended: bool,
 }
 
@@ -170,24 +170,37 @@ impl Feed {
 
     /// The last record that may be read, once that is the next one or a later one.
     fn poll_limit(&mut self, context: &mut Context<'_>) -> Poll<Result<u64>> {
-        let applied = self.engine.shared.counters.applied_lsn.load(Ordering::Acquire);
-        let wants_sync = self.durable_only && applied >= self.lsn;
-        let shared = &self.engine.shared;
-        let waiters = if wants_sync { &shared.durable_waiters } else { &shared.applied_waiters };
-        if let Some(old) = self.place.take() {
-            shared.durable_waiters.forget(old);
-            shared.applied_waiters.forget(old);
-        }
-        // Numbers are unique in each list only; the other list's is forgotten above.
-        let place = waiters.place(self.lsn);
-        let answer = waiters.poll(place, context, || self.look());
-        if answer.is_pending() {
-            self.place = Some(place);
-            if wants_sync {
-                self.engine.background.request_sync(SYNC_WITHIN);
+        loop {
+            self.forget_place();
+            let engine = Arc::clone(&self.engine);
+            let applied = || engine.shared.counters.applied_lsn.load(Ordering::Acquire);
+            let wants_sync = self.durable_only && applied() >= self.lsn;
+            let shared = &engine.shared;
+            let waiters =
+                if wants_sync { &shared.durable_waiters } else { &shared.applied_waiters };
+            let place = waiters.place(self.lsn);
+            let answer = waiters.poll(place, context, || self.look());
+            if answer.is_pending() {
+                self.place = Some((place, wants_sync));
+                if wants_sync {
+                    engine.background.request_sync(SYNC_WITHIN);
+                } else if self.durable_only && applied() >= self.lsn {
+                    // Applied meanwhile, and whoever did that has woken the list before this was in it.
+                    continue;
+                }
             }
+            return answer;
         }
-        answer
+    }
+
+    /// Takes its waker out of the list in which it lies: in the other one its place may be somebody else's.
+    fn forget_place(&mut self) {
+        if let Some((place, is_for_sync)) = self.place.take() {
+            let shared = &self.engine.shared;
+            let waiters =
+                if is_for_sync { &shared.durable_waiters } else { &shared.applied_waiters };
+            waiters.forget(place);
+        }
     }
 
     fn look(&self) -> Poll<Result<u64>> {
@@ -272,9 +285,18 @@ impl Feed {
                     self.give(FeedItem { lsn: record.lsn, last: at + 1 == count, change });
                 }
             }
-            Some(Opcode::Sync) if self.engine.feeds.is_load(record.lsn) => {
-                self.give(FeedItem { lsn: record.lsn, last: true, change: FeedChange::BulkLoaded });
-            }
+            Some(Opcode::Sync) => match self.engine.feeds.is_load(record.lsn) {
+                Ok(false) => {}
+                Err(_) if record.lsn < self.from => {}
+                Ok(true) => {
+                    let change = FeedChange::BulkLoaded;
+                    self.give(FeedItem { lsn: record.lsn, last: true, change });
+                }
+                Err(forgotten) => {
+                    let (from, oldest) = (self.lsn.max(self.from), forgotten + 1);
+                    return Err(Error::Lagged { from, oldest });
+                }
+            },
             _ => {}
         }
         Ok(())
@@ -297,10 +319,7 @@ impl Feed {
 impl Drop for Feed {
     fn drop(&mut self) {
         self.engine.feeds.leave(self.reader);
-        if let Some(place) = self.place {
-            self.engine.shared.durable_waiters.forget(place);
-            self.engine.shared.applied_waiters.forget(place);
-        }
+        self.forget_place();
     }
 }
 

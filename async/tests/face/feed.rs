@@ -2,8 +2,11 @@
 //! restarts; and a clear word to who is too late.
 
 use std::collections::BTreeSet;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use cidstore_async::{CidStore, FeedStream};
@@ -298,4 +301,58 @@ fn after_a_crash_the_log_since_the_last_checkpoint_is_still_there() {
         assert_eq!(found, items);
         assert_eq!(found.len(), 50);
     });
+}
+
+/// Wakers lie in two lists, each of which counts its own places: a feed's in one may be like somebody else's in the other.
+#[test]
+fn a_feed_takes_nobody_elses_waker_away() {
+    #[derive(Default)]
+    struct Counted(AtomicUsize);
+    impl Wake for Counted {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+    for is_dropped in [false, true] {
+        let scratch = Scratch::new();
+        let store = small_log().open(scratch.data()).unwrap();
+        let mut nobody = Context::from_waker(Waker::noop());
+        let mut feed = store.subscribe(store.lsn() + 1).unwrap();
+        assert!(feed.poll_next(&mut nobody).is_pending());
+        store.insert(1, 1).unwrap();
+        let woken = Arc::new(Counted::default());
+        let waker = Waker::from(Arc::clone(&woken));
+        let mut durable = store.when_durable(store.lsn());
+        let waiting = Pin::new(&mut durable).poll(&mut Context::from_waker(&waker));
+        assert!(waiting.is_pending());
+        if is_dropped {
+            drop(feed);
+        } else {
+            assert!(feed.poll_next(&mut nobody).is_ready());
+        }
+        store.sync().unwrap();
+        assert_eq!(woken.0.load(Ordering::SeqCst), 1, "the wake-up is lost");
+    }
+}
+
+/// The log still has the records of loads that nobody can tell from other records any more.
+#[test]
+fn a_feed_behind_a_thousand_loads_has_lagged() {
+    let scratch = Scratch::new();
+    let store = Store::options().durability(Durability::Buffered).open(scratch.data()).unwrap();
+    let from = store.lsn() + 1;
+    let mut feed = store.subscribe(from).unwrap();
+    for number in 0..1100_u64 {
+        store.bulk_load([(E::from(number), E::from(number))]).unwrap();
+    }
+    let mut nobody = Context::from_waker(Waker::noop());
+    let Poll::Ready(Some(Err(Error::Lagged { oldest, .. }))) = feed.poll_next(&mut nobody) else {
+        panic!("loads were passed over in silence");
+    };
+    let mut feed = store.subscribe(oldest).unwrap();
+    let mut loads = 0;
+    while let Poll::Ready(Some(item)) = feed.poll_next(&mut nobody) {
+        loads += usize::from(item.unwrap().change == FeedChange::BulkLoaded);
+    }
+    assert_eq!(loads, 1024);
 }

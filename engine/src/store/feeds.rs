@@ -5,7 +5,7 @@ use std::sync::PoisonError;
 
 use crate::sync::whole::{Mutex, MutexGuard};
 
-/// Bulk loads that are remembered: older ones were given up with their part of the log long ago.
+/// Bulk loads that are remembered. A feed that is behind older ones has lagged.
 const LOADS_MAX: usize = 1024;
 
 /// Readers of the log, by a number of their own.
@@ -21,6 +21,8 @@ struct State {
     readers: BTreeMap<u64, u64>,
     /// Numbers of bulk loads, ascending.
     loads: VecDeque<u64>,
+    /// The newest that is not remembered any more; 0 if all are.
+    forgotten: u64,
     /// The last of them is not yet in the data file.
     unpublished: bool,
 }
@@ -59,7 +61,7 @@ impl Feeds {
     pub(crate) fn begin_load(&self, lsn: u64) {
         let mut state = self.state();
         if state.loads.len() == LOADS_MAX {
-            state.loads.pop_front();
+            state.forgotten = state.loads.pop_front().unwrap_or_default();
         }
         state.loads.push_back(lsn);
         state.unpublished = true;
@@ -70,9 +72,17 @@ impl Feeds {
         self.state().unpublished = false;
     }
 
-    /// True if this is the number of a bulk load.
-    pub(crate) fn is_load(&self, lsn: u64) -> bool {
-        self.state().loads.binary_search(&lsn).is_ok()
+    /// Whether this is the number of a bulk load.
+    ///
+    /// # Errors
+    ///
+    /// The newest number of which that is not known any more.
+    pub(crate) fn is_load(&self, lsn: u64) -> Result<bool, u64> {
+        let state = self.state();
+        if lsn <= state.forgotten {
+            return Err(state.forgotten);
+        }
+        Ok(state.loads.binary_search(&lsn).is_ok())
     }
 
     /// The last number that may be told, if that is less than what is applied.
