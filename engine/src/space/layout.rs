@@ -9,7 +9,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use cidstore_core::layout::PAGE_BYTES;
-use cidstore_core::layout::superblock::{SEGMENT_UNIT_PAGES, SEGMENTS_START, Segment};
+use cidstore_core::layout::superblock::{
+    SEGMENT_UNIT_PAGES, SEGMENTS_MAX, SEGMENTS_START, Segment,
+};
 use cidstore_core::layout::table::Space;
 
 use super::file_pages::FilePages;
@@ -19,6 +21,8 @@ use super::{HUGE_PAGES, POOL_BASE};
 use crate::error::{Error, Result};
 use crate::io::DiskFile;
 
+/// Segments that only the tables may take: without them no checkpoint could be made.
+const SEGMENTS_FOR_TABLES: usize = 16;
 /// Pages of the other spaces for each page of tables: a directory has two to four slots a bucket page, a node 512, and
 /// a checkpoint writes new nodes before the old ones are free.
 const PAGES_PER_TABLE_PAGE: u32 = 64;
@@ -217,12 +221,28 @@ impl FileLayout {
             let detail = "the address range of one page space (1 TiB) is used up".into();
             return Err(Error::NoSpace { path: file.path().into(), detail });
         }
-        match self.add_segment(space, scheduled, file, regions) {
-            Err(Error::NoSpace { .. }) if scheduled > least => {
-                self.add_segment(space, least, file, regions)
+        // Half as large each time: there are only so many segments, and the smallest would be many.
+        let mut pages = scheduled;
+        loop {
+            match self.add_segment(space, pages, file, regions) {
+                Err(Error::NoSpace { .. }) if pages > least => {
+                    let half = pages / 2 / HUGE_PAGES * HUGE_PAGES;
+                    pages = if count < HUGE_PAGES { least } else { half.max(least) };
+                }
+                other => return other,
             }
-            other => other,
         }
+    }
+
+    /// True if a superblock can list one more segment, which begins at this page of the file.
+    fn can_list(&self, space: Space, first_file_page: u32) -> bool {
+        let last = self.spaces[space as usize].segments.last();
+        let is_joined = last.is_some_and(|last| {
+            last.segment.first_file_page + last.segment.page_count == first_file_page
+        });
+        let kept = if space == Space::Tables { 0 } else { SEGMENTS_FOR_TABLES };
+        let listed: usize = Space::ALL.map(|space| self.segments(space).len()).iter().sum();
+        is_joined || listed + kept < SEGMENTS_MAX
     }
 
     /// Allocates a run at the end of the file and maps it.
@@ -246,8 +266,12 @@ impl FileLayout {
                 ),
             });
         }
-        self.length.reach(offset + bytes, file)?;
         let first_file_page = (offset / PAGE_BYTES as u64) as u32;
+        if !self.can_list(space, first_file_page) {
+            let detail = format!("the file has as many segments as it can list, {SEGMENTS_MAX}");
+            return Err(Error::NoSpace { path: file.path().into(), detail });
+        }
+        self.length.reach(offset + bytes, file)?;
         self.place(space, Segment { first_file_page, page_count }, file, regions)?;
         self.length.want(self.end_after_next());
         Ok(())
@@ -410,5 +434,55 @@ fn round_up_to_schedule(count: u32) -> u32 {
         count.next_multiple_of(HUGE_PAGES)
     } else {
         count.next_power_of_two().max(SEGMENT_UNIT_PAGES)
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(any(loom, shuttle)))]
+mod tests {
+    use super::*;
+    use crate::io::{Disk, OpenMode, OsDisk};
+
+    /// Found when a checkpoint wants to list them, it would be too late: what they hold has been promised.
+    #[test]
+    fn a_file_that_can_list_no_more_segments_has_no_space() {
+        const COUNT: u32 = 430;
+        const PAGES: u32 = 8;
+        let folder = tempfile::tempdir().unwrap();
+        let file = OsDisk.open(&folder.path().join("data"), OpenMode::CreateNew).unwrap();
+        let regions =
+            Regions { buckets: Region::reserve().unwrap(), values: Region::reserve().unwrap() };
+        let lists = [Space::Buckets, Space::Values].map(|space| {
+            let numbers = (0..COUNT).filter(|number| number % 2 == space as u32 % 2);
+            let at = |number| Segment { first_file_page: 16 + number * PAGES, page_count: PAGES };
+            (space, numbers.map(at).collect::<Vec<_>>())
+        });
+        let segments = |space| {
+            let list = lists.iter().find(|(of, _)| *of == space);
+            list.map_or(&[][..], |(_, list)| list.as_slice())
+        };
+        let mut layout = FileLayout::from_segments(segments, 1 << 40, &*file, &regions).unwrap();
+        let listed = |layout: &FileLayout| -> usize {
+            Space::ALL.map(|space| layout.segments(space).len()).iter().sum()
+        };
+        assert_eq!(listed(&layout), COUNT as usize);
+        let mut refused = 0;
+        for round in 1..10 {
+            for space in [Space::Buckets, Space::Values] {
+                let wanted = u64::from(layout.pages(space).page_count()) + round;
+                match layout.ensure_free(space, wanted, &*file, &regions) {
+                    Ok(()) => {}
+                    Err(Error::NoSpace { detail, .. }) => {
+                        assert!(detail.contains("segments"), "{detail}");
+                        refused += 1;
+                    }
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        }
+        assert!(refused > 0);
+        // The tables may go on.
+        layout.grow(Space::Tables, 1, &*file, &regions).unwrap();
+        assert!(listed(&layout) <= SEGMENTS_MAX, "{}", listed(&layout));
     }
 }
