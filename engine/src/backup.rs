@@ -37,6 +37,8 @@ pub(crate) fn backup(snapshot: &Snapshot, path: &Path) -> Result<()> {
 }
 
 fn write(snapshot: &Snapshot, path: &Path) -> Result<()> {
+    // A copy of what is damaged would look sound, and the original could have been repaired.
+    snapshot.frozen().check_pages();
     let store = Store::open(path)?;
     let mut loader = store.bulk_loader();
     for pair in snapshot.iter() {
@@ -44,6 +46,11 @@ fn write(snapshot: &Snapshot, path: &Path) -> Result<()> {
         loader.push(key, value)?;
     }
     loader.finish(|_| ())?;
+    let (found, said) = ((store.len(), store.value_len()), (snapshot.len(), snapshot.value_len()));
+    if found != said {
+        let detail = format!("{said:?} keys and values were counted, {found:?} were found");
+        return Err(snapshot.frozen().engine().shared.corrupt(detail));
+    }
     store.close()
 }
 

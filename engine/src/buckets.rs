@@ -108,7 +108,7 @@ impl Snapshot {
                     let fault = LookupFault::NoOverflow { logical: overflow };
                     return Err(reader.shared.corrupt(fault.to_string()));
                 }
-                reader.shared.check_bucket(page)?;
+                reader.check_bucket(page)?;
             }
         })
     }

@@ -32,10 +32,15 @@ impl<V: View<PAGE_WORDS> + SetView> Reader<'_, V> {
 
     #[inline]
     fn lookup(&self, key: E, hash: KeyHash) -> Result<Answer> {
-        if self.shared.verify_reads {
+        if self.view.verifies() {
             self.check_chain(hash)?;
         }
         lookup::lookup(&self.view, key, hash).map_err(|fault| self.lookup_fault(fault))
+    }
+
+    /// `Corrupt` if pages are to be checked and this bucket page is not what was written.
+    pub(crate) fn check_bucket(&self, page: u32) -> Result<()> {
+        if self.view.verifies() { self.shared.check_bucket_for_change(page) } else { Ok(()) }
     }
 
     /// Checks the pages that a lookup of this hash reads.
@@ -45,7 +50,7 @@ impl<V: View<PAGE_WORDS> + SetView> Reader<'_, V> {
         let mut page = self.view.directory_slot(hash.directory_index(self.view.depth()));
         // A chain longer than this comes back to itself, which the lookup finds.
         for _ in 0..1 << 16 {
-            self.shared.check_bucket(page)?;
+            self.check_bucket(page)?;
             let link = &self.view.bucket(page)[OVERFLOW_WORD];
             let next = Word::load(link, std::sync::atomic::Ordering::Acquire) as u32;
             if next == 0 {
@@ -70,7 +75,7 @@ impl<V: View<PAGE_WORDS> + SetView> Reader<'_, V> {
     #[inline(always)]
     pub(crate) fn get(&self, key: E) -> Result<Values> {
         let hash = self.seed().hash(key);
-        if self.shared.verify_reads {
+        if self.view.verifies() {
             return self.get_by_search(key, hash);
         }
         match lookup::glance(&self.view, key, hash) {
@@ -83,7 +88,7 @@ impl<V: View<PAGE_WORDS> + SetView> Reader<'_, V> {
 
     #[inline(never)]
     fn get_by_search(&self, key: E, hash: KeyHash) -> Result<Values> {
-        if self.shared.verify_reads {
+        if self.view.verifies() {
             self.check_chain(hash)?;
         }
         match lookup::search(&self.view, key, hash).map_err(|fault| self.lookup_fault(fault))? {
@@ -102,7 +107,7 @@ impl<V: View<PAGE_WORDS> + SetView> Reader<'_, V> {
 
     /// All values of each key, fetching the memory of later keys while earlier ones are read.
     pub(crate) fn get_many(&self, keys: &[E], mut each: impl FnMut(usize, Values)) -> Result<()> {
-        if self.shared.verify_reads {
+        if self.view.verifies() {
             for (at, &key) in keys.iter().enumerate() {
                 let values = self.get(key)?;
                 self.shared.check_not_ended()?;
@@ -193,14 +198,14 @@ impl<V: View<PAGE_WORDS> + SetView> Reader<'_, V> {
     }
 }
 
-impl<V: View<PAGE_WORDS, W = PageWord>> Reader<'_, V> {
+impl<V: View<PAGE_WORDS, W = PageWord> + SetView> Reader<'_, V> {
     /// The first page of the bucket at a scan position, sound, and where the next bucket begins.
     pub(crate) fn bucket_at(&self, position: u64) -> Result<(u32, u64)> {
         let bits = (position as u32).reverse_bits();
         let mut depth = self.view.depth();
         loop {
             let page = self.view.directory_slot(bits & ((1_u64 << depth) - 1) as u32);
-            self.shared.check_bucket(page)?;
+            self.check_bucket(page)?;
             let (prefix, local_depth) = bucket_place(self.view.bucket(page));
             let start = u64::from(prefix.reverse_bits());
             let end = start + (END >> local_depth.min(32));

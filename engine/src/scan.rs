@@ -124,7 +124,7 @@ fn read_bucket<V: View<PAGE_WORDS, W = PageWord> + SetView>(
             let fault = LookupFault::NoOverflow { logical: keys.overflow };
             return Err(reader.shared.corrupt(fault.to_string()));
         }
-        reader.shared.check_bucket(page)?;
+        reader.check_bucket(page)?;
     }
 }
 
@@ -308,7 +308,8 @@ impl Frozen {
         shared.while_open(|| {
             // The pin keeps pool pages that a checkpoint swings away while they are read.
             let _pin = shared.pins.pin();
-            read(Reader { shared, view: FrozenView { shared, frozen: self.tables() } })
+            let view = FrozenView { shared, frozen: self.tables(), verify: self.checks_pages() };
+            read(Reader { shared, view })
         })
     }
 }

@@ -289,11 +289,6 @@ impl Shared {
         self.checksums.note(space, page, checksum);
     }
 
-    /// `Corrupt` if reads are to check pages and this bucket page is not what was written.
-    pub(crate) fn check_bucket(&self, number: u32) -> Result<()> {
-        if self.verify_reads { self.check_bucket_for_change(number) } else { Ok(()) }
-    }
-
     /// `Corrupt` if this bucket page is not what was written.
     pub(crate) fn check_bucket_for_change(&self, number: u32) -> Result<()> {
         let page = self.regions.buckets.page(number);
@@ -308,10 +303,10 @@ impl Shared {
         self.checksums.is_sound(Space::Values, number, self.regions.values.page(number))
     }
 
-    /// A value page, unless reads are to check pages and it is not what was written.
-    fn value_page(&self, number: u32) -> Option<&Page> {
+    /// A value page, unless it is to be checked and is not what was written.
+    fn value_page(&self, number: u32, verify: bool) -> Option<&Page> {
         let page = (number != 0).then(|| self.regions.values.page(number))?;
-        let sound = !self.verify_reads || self.checksums.is_sound(Space::Values, number, page);
+        let sound = !verify || self.checksums.is_sound(Space::Values, number, page);
         sound.then_some(page)
     }
 }
@@ -370,7 +365,13 @@ impl View<PAGE_WORDS> for LiveView<'_> {
 impl SetView for LiveView<'_> {
     #[inline]
     fn value_page(&self, logical: u32) -> Option<&Page> {
-        self.shared.value_page(self.shared.tables.of(TableKind::Values).get(logical))
+        let page = self.shared.tables.of(TableKind::Values).get(logical);
+        self.shared.value_page(page, self.shared.verify_reads)
+    }
+
+    #[inline(always)]
+    fn verifies(&self) -> bool {
+        self.shared.verify_reads
     }
 }
 
@@ -379,6 +380,8 @@ impl SetView for LiveView<'_> {
 pub(crate) struct FrozenView<'a> {
     pub(crate) shared: &'a Shared,
     pub(crate) frozen: &'a FrozenTables,
+    /// Pages are checked whatever the store was told.
+    pub(crate) verify: bool,
 }
 
 impl View<PAGE_WORDS> for FrozenView<'_> {
@@ -418,6 +421,11 @@ impl View<PAGE_WORDS> for FrozenView<'_> {
 impl SetView for FrozenView<'_> {
     fn value_page(&self, logical: u32) -> Option<&Page> {
         let page = self.frozen.get(&self.shared.tables, TableKind::Values, logical);
-        self.shared.value_page(page)
+        self.shared.value_page(page, self.verifies())
+    }
+
+    #[inline(always)]
+    fn verifies(&self) -> bool {
+        self.verify || self.shared.verify_reads
     }
 }

@@ -1,7 +1,7 @@
 //! Snapshots: the store as it was at one point in time.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use cidstore_core::E;
 
@@ -20,9 +20,21 @@ pub(crate) struct Frozen {
     lsn: u64,
     keys: u64,
     values: u64,
+    /// Each page that is read is checked, as with `verify_reads`.
+    checks_pages: AtomicBool,
 }
 
 impl Frozen {
+    /// Has each page checked from now on that is read from the snapshot.
+    pub(crate) fn check_pages(&self) {
+        // Relaxed: whoever asks for it reads on the same thread, for others it is early or late.
+        self.checks_pages.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn checks_pages(&self) -> bool {
+        self.checks_pages.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn engine(&self) -> &Engine {
         self.store.engine()
     }
@@ -65,6 +77,7 @@ impl Store {
             lsn: counters.applied_lsn.load(Ordering::Relaxed),
             keys: counters.keys.load(Ordering::Relaxed),
             values: counters.values.load(Ordering::Relaxed),
+            checks_pages: AtomicBool::new(false),
         };
         drop(state);
         Ok(Snapshot { frozen: Arc::new(frozen) })

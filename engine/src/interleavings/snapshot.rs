@@ -23,7 +23,7 @@ enum Checkpoint {
 
 fn look_frozen(shared: &Shared, frozen: &FrozenTables) -> Vec<u64> {
     let _pin = shared.pins.pin();
-    look(shared, FrozenView { shared, frozen })
+    look(shared, FrozenView { shared, frozen, verify: false })
 }
 
 /// `looks` looks at a snapshot beside two writes and the reuse of what they replaced; a checkpoint may be writing the

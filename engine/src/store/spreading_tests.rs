@@ -63,6 +63,34 @@ fn a_damaged_bucket_is_not_copied_for_a_set_that_moves() {
     assert_eq!(store.scrub(false).unwrap().problems.len(), 1);
 }
 
+/// The copy would look sound, and the original could have been repaired.
+#[test]
+fn a_damaged_store_is_not_backed_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("copy.h5");
+    let store = quiet().open(folder.path().join("data.h5")).unwrap();
+    with_a_damaged_bucket(&store, 6);
+    assert_eq!(store.get(2).unwrap().len(), 1, "a read does not look");
+    let refused = store.snapshot().unwrap().backup(&copy);
+    assert!(matches!(refused, Err(Error::Corrupt { .. })), "{refused:?}");
+    assert!(!copy.exists());
+    store.scrub(true).unwrap();
+    store.snapshot().unwrap().backup(&copy).unwrap();
+    assert!(Store::open(&copy).unwrap().contains(2, VALUE).unwrap());
+}
+
+/// As before, for a page of a set.
+#[test]
+fn a_store_with_a_damaged_set_is_not_backed_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = quiet().open(folder.path().join("data.h5")).unwrap();
+    store.bulk_load((1..=1000).map(|number| (1_u64.into(), mixed(number)))).unwrap();
+    let leaf = page_of(&store, PageKind::Leaf);
+    flip(&store, leaf, &[300 * 8 + 1]);
+    let refused = store.snapshot().unwrap().backup(folder.path().join("copy.h5"));
+    assert!(matches!(refused, Err(Error::Corrupt { .. })), "{refused:?}");
+}
+
 /// It lies at the file's end, which is cut off where that is possible.
 #[test]
 fn a_damaged_page_of_a_set_is_not_copied_when_the_store_closes() {

@@ -405,7 +405,7 @@ fn survey_bucket(
 }
 
 /// Gives the keys of each page of a chain to `each`. Answers how many pages there are.
-fn each_page<V: View<PAGE_WORDS, W = PageWord>>(
+fn each_page<V: View<PAGE_WORDS, W = PageWord> + SetView>(
     reader: &Reader<'_, V>,
     head: u32,
     mut each: impl FnMut(&[E]) -> Result<()>,
@@ -421,7 +421,7 @@ fn each_page<V: View<PAGE_WORDS, W = PageWord>>(
         }
         guard.step(keys.overflow).map_err(|fault| reader.shared.corrupt(fault.to_string()))?;
         page = reader.view.overflow_slot(keys.overflow);
-        reader.shared.check_bucket(page)?;
+        reader.check_bucket(page)?;
     }
 }
 

@@ -29,6 +29,11 @@ pub(crate) trait SetView {
     /// The page that this number names now (Acquire), `None` for a number that names nothing. A retired
     /// number goes on naming its last page until limbo ends.
     fn value_page(&self, logical: u32) -> Option<&Page>;
+
+    /// True if every page that is read is to be checked. Those of sets are by [`value_page`](Self::value_page).
+    fn verifies(&self) -> bool {
+        false
+    }
 }
 
 pub(super) fn page<V: SetView>(view: &V, logical: u32) -> Result<&Page, SetFault> {

@@ -17,6 +17,17 @@ pub(crate) fn open_to_read(args: &StoreArgs) -> Outcome<Store> {
     }
 }
 
+/// As [`open_to_read`], for a command that makes a copy: of damaged pages it would look sound.
+pub(crate) fn open_to_copy(args: &StoreArgs) -> Outcome<Store> {
+    let options = options(args).create(false).verify_reads(true);
+    match options.clone().read_only(true).open(&args.store) {
+        Err(Error::NeedsRecovery { .. }) => {
+            options.open(&args.store).map_err(Failure::from).map_err(while_recovering)
+        }
+        opened => Ok(opened?),
+    }
+}
+
 /// A command that only reads was refused to write: says what for.
 fn while_recovering(failure: Failure) -> Failure {
     match failure {

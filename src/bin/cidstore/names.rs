@@ -138,7 +138,9 @@ impl Dictionary {
             file.write_all(b"\n").map_err(Failure::io(&self.path, "write"))?;
         }
         file.write_all(&new.lines).map_err(Failure::io(&self.path, "write"))?;
-        file.sync_data().map_err(Failure::io(&self.path, "sync"))
+        file.sync_data()
+            .and_then(|()| sync_folder(&self.path))
+            .map_err(Failure::io(&self.path, "sync"))
     }
 
     /// Calls `each` for every entry that proves itself. A missing file has none.
@@ -188,7 +190,9 @@ pub(crate) fn copy(from: &Path, to: &Path, replace: bool) -> Outcome {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(to.taken()),
         created => created.map_err(Failure::io(&to.path, "create"))?,
     };
-    let copied = io::copy(&mut source, &mut copy).and_then(|_| copy.sync_data());
+    let copied = io::copy(&mut source, &mut copy)
+        .and_then(|_| copy.sync_data())
+        .and_then(|()| sync_folder(&to.path));
     copied.map_err(Failure::io(&to.path, "write"))
 }
 
@@ -216,6 +220,12 @@ fn push_line(lines: &mut Vec<u8>, id: E, name: &str) {
         }
     }
     lines.push(b'\n');
+}
+
+/// Makes the name of a file durable.
+fn sync_folder(path: &Path) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 fn parse_line(line: &[u8]) -> Option<(E, String)> {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Instant;
 
-use crate::access::open_to_read;
+use crate::access::open_to_copy;
 use crate::args::BackupArgs;
 use crate::failure::{Failure, Outcome};
 use crate::names;
@@ -17,7 +17,7 @@ pub(crate) fn run(args: &BackupArgs, output: &mut Output) -> Outcome {
         return Err(Failure::Usage(message));
     }
     names::check_copy(&args.store.store, destination)?;
-    let store = open_to_read(&args.store)?;
+    let store = open_to_copy(&args.store)?;
     let start = Instant::now();
     let snapshot = store.snapshot()?;
     snapshot.backup(destination)?;

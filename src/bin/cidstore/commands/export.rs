@@ -30,7 +30,7 @@ pub(crate) fn run(args: &ExportArgs, output: &mut Output) -> Outcome {
     if !args.force {
         names::check_copy(&args.store.store, &args.destination)?;
     }
-    let store = crate::access::open_to_read(&args.store)?;
+    let store = crate::access::open_to_copy(&args.store)?;
     let compression = args.compress.map(|method| match method {
         CompressionMethod::Gzip => Compression::Gzip(args.level),
         CompressionMethod::Lzf => Compression::Lzf,

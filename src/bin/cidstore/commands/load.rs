@@ -31,6 +31,7 @@ pub(crate) fn run(args: &LoadArgs, output: &mut Output) -> Outcome {
     let sources = open_sources(args)?;
     let creates = fs::symlink_metadata(&args.store.store)
         .is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound);
+    let had_names = Dictionary::beside(&args.store.store).path().symlink_metadata().is_ok();
     let start = Instant::now();
     let store = open_or_create(&args.store)?;
     let loaded = match load(args, &store, sources) {
@@ -38,7 +39,7 @@ pub(crate) fn run(args: &LoadArgs, output: &mut Output) -> Outcome {
         Err(failure) => {
             // Another process may have made it, and put something in, between the look and the opening.
             if creates && store.is_empty() {
-                discard(&args.store, &store);
+                discard(&args.store, &store, had_names);
             }
             return Err(failure);
         }
@@ -166,7 +167,10 @@ fn refused(file: &str, failure: ReadFailure) -> Failure {
 ///
 /// The files go while the store is open and locked: nobody else can have it, or get it. What can't be
 /// removed is an empty store, which does no harm, so the failure that led here stays the one to tell.
-fn discard(args: &StoreArgs, store: &Store) {
+fn discard(args: &StoreArgs, store: &Store, had_names: bool) {
+    if !had_names {
+        let _ = fs::remove_file(Dictionary::beside(&args.store).path());
+    }
     let _ = fs::remove_file(&args.store);
     let _ = fs::remove_file(wal_path(args));
     let _ = store.close();
