@@ -176,9 +176,14 @@ impl Shared {
         }
     }
 
-    /// Refuses everything from now on; false if it was closed before.
+    /// Refuses everything from now on; false if it was closed before. The caller has the writer lock.
     pub(crate) fn mark_closed(&self) -> bool {
-        self.state.compare_exchange(OPEN, CLOSED, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        // No swap: what has ended must not be merely closed again.
+        let is_first = self.state.load(Ordering::Acquire) == OPEN;
+        if is_first {
+            self.state.store(CLOSED, Ordering::Release);
+        }
+        is_first
     }
 
     /// Notes that closing is done, the last sync included.

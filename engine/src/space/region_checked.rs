@@ -48,6 +48,10 @@ impl Region {
         Ok(())
     }
 
+    pub(crate) fn unmap_all(&self) -> io::Result<()> {
+        self.unmap_segment(0, self.file.len() as u32)
+    }
+
     pub(crate) fn unmap_segment(&self, first_page: u32, page_count: u32) -> io::Result<()> {
         for number in first_page..first_page + page_count {
             self.write_file_page(number, &[0; PAGE_WORDS]);
