@@ -32,7 +32,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use cidstore_core::E;
-use cidstore_core::hash::HashSeed;
 use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
 
 use crate::scratch;
@@ -118,8 +117,6 @@ fn remove(path: &Path) {
 
 fn open(path: &Path) -> Store {
     let options = Store::options()
-        // The same layout each time: a random one would make other schedules of the same seed.
-        .hash_seed(HashSeed::new(1, 2))
         .durability(Durability::Buffered)
         .wal_bytes(1 << 20)
         .maintenance(Maintenance::off());
