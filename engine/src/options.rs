@@ -183,7 +183,7 @@ impl OpenOptions {
     /// Most bytes of log that are kept for change feeds which are behind. Default: a quarter of `wal_bytes`.
     ///
     /// A feed that is further behind, or whose records a write needs the room of, ends with
-    /// [`Error::Lagged`].
+    /// [`Error::Lagged`]; those that are nearer keep theirs.
     pub fn feed_retention_bytes(mut self, bytes: u64) -> Self {
         self.feed_bytes = Some(bytes);
         self

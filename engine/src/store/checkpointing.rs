@@ -139,7 +139,7 @@ impl Engine {
         let held = {
             let mut state = self.turns.lock_shortly();
             if let Some(log) = &mut state.log {
-                let released = log.release_keeping(to.older.wal_offset, self.feeds.slowest());
+                let released = log.release_keeping(to.older.wal_offset, &self.feeds.places());
                 debug_assert!(released, "the older superblock's cut lies outside the log");
             }
             let pages = &mut state.writer.pages;

@@ -52,9 +52,11 @@ impl Feeds {
         self.state().readers.remove(&reader);
     }
 
-    /// The next record that the slowest reader needs.
-    pub(crate) fn slowest(&self) -> Option<u64> {
-        self.state().readers.values().min().copied()
+    /// The next record that each reader needs, ascending.
+    pub(crate) fn places(&self) -> Vec<u64> {
+        let mut places: Vec<u64> = self.state().readers.values().copied().collect();
+        places.sort_unstable();
+        places
     }
 
     /// A bulk load has this number, and is not in the data file yet. Called before readers see the number.

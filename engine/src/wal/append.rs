@@ -109,6 +109,7 @@ impl Appender {
         wal.erase(&found.beyond)?;
         let (head, next_lsn) = found.resume;
         let ring = Ring::resumed(wal.end()?, wal.end_max, start.offset, head);
+        let ring = ring.with_records(next_lsn - start.lsn);
         let mut appender = Self::on(wal, disk, ring, (start.salt, next_lsn, found.time))?;
         appender.places = Places::new(LogPlace { lsn: start.lsn, offset: start.offset });
         Ok(appender)
@@ -347,22 +348,22 @@ impl Appender {
         released
     }
 
-    /// As [`release`](Self::release), but keeps what a reader needs, who is at record `reader`, as far as that is allowed,
-    /// until a write needs the room.
+    /// As [`release`](Self::release), but keeps what readers need, until a write needs the room. `readers` are the records that they
+    /// are at, ascending; one that is further behind than is allowed is not waited for, those before it are.
     #[must_use]
-    pub(crate) fn release_keeping(&mut self, offset: u64, reader: Option<u64>) -> bool {
+    pub(crate) fn release_keeping(&mut self, offset: u64, readers: &[u64]) -> bool {
         // Whether the offset can be released is known only by doing it: on a copy.
         let mut ring = self.ring;
         if !ring.release(offset) {
             return false;
         }
         let cut_lsn = self.next_lsn - ring.used_bytes() / SLOT;
-        let place = reader.filter(|&lsn| lsn < cut_lsn).and_then(|lsn| self.places.before(lsn));
-        match place {
-            Some(place)
-                if (self.next_lsn - place.lsn) * SLOT <= self.keep_bytes_max
-                    && self.release(place.offset) =>
-            {
+        let needed = readers.iter().take_while(|&&lsn| lsn < cut_lsn);
+        let kept = needed
+            .filter_map(|&lsn| self.places.before(lsn))
+            .find(|place| (self.next_lsn - place.lsn) * SLOT <= self.keep_bytes_max);
+        match kept {
+            Some(place) if self.release(place.offset) => {
                 self.kept = Some(offset);
                 true
             }

@@ -50,6 +50,16 @@ impl Ring {
         Self { end, end_max: end_max.max(end), tail, head, wrapped: head < tail }
     }
 
+    /// The same, told how many records lie in it. One that has wrapped did so before the end of its file if the file had
+    /// become longer, and the disk then had no blocks for it: it ends there until it is not wrapped any more.
+    pub(super) fn with_records(mut self, records: u64) -> Self {
+        if self.wrapped {
+            let before_the_wrap = records * SLOT - (self.head - RING_START);
+            self.end = (self.tail + before_the_wrap).min(self.end);
+        }
+        self
+    }
+
     pub(super) fn head(&self) -> u64 {
         self.head
     }

@@ -86,6 +86,49 @@ fn a_full_disk_is_not_asked_again_and_again() {
     assert_whole(&log);
 }
 
+/// The file became longer in haste, a part of that was made ready, and for more the disk had no space: the log wraps before
+/// the file's end.
+#[test]
+fn a_log_that_wrapped_before_the_end_of_its_file_goes_on_as_it_was() {
+    let options = WalOptions { ring_bytes_initial: 1 << 20, ring_bytes_max: 8 << 20 };
+    let mut log = Fixture::with_options(options);
+    log.insert(16_380);
+    log.insert(10);
+    let part = log.appender.file_bytes();
+    assert!(part < RING_START + (2 << 20), "a piece of zeros");
+    assert_eq!(fs::metadata(&log.path).unwrap().len(), RING_START + (2 << 20));
+    log.sync();
+    let (offset, lsn) = (log.appender.position(), log.appender.last_lsn() + 1);
+    assert!(log.appender.release(offset));
+    let start = ScanStart { offset, lsn, salt: SALT };
+    log.disk.inject(Fault::new(libc::ENOSPC).kind(OperationKind::Allocate));
+    log.insert(17_000);
+    log.disk.heal();
+    assert!(
+        log.appender.position() < offset && log.appender.file_bytes() == part,
+        "it has wrapped"
+    );
+
+    let wal = Wal::open(&OsDisk, &log.path, OpenMode::ReadWrite, owner(), options).unwrap();
+    let wal = Arc::new(wal);
+    let (delivered, end) = scan(&wal, start).unwrap();
+    assert_eq!(delivered.len(), 17_000);
+    let disk = Arc::new(OsDisk);
+    let mut appender = Appender::resume(Arc::clone(&wal), disk, start, &end).unwrap();
+    assert_eq!(appender.oldest_lsn(), lsn);
+    assert_eq!(appender.used_bytes(), log.appender.used_bytes());
+    // Once round, what the file is longer by is used.
+    let (offset, lsn) = (appender.position(), appender.last_lsn() + 1);
+    assert!(appender.release(offset));
+    assert_eq!(appender.reserve(30_000).unwrap(), Room::Granted);
+    for _ in 0..30_000 {
+        appender.append(Opcode::DeleteKey, E::from(1), E::ZERO).unwrap();
+    }
+    appender.flush().unwrap();
+    assert!(appender.file_bytes() >= RING_START + (2 << 20));
+    assert_eq!(scan(&wal, ScanStart { offset, lsn, salt: SALT }).unwrap().0.len(), 30_000);
+}
+
 /// A log whose writes went on behind the end that the file was sure to have.
 fn grown_in_haste() -> Fixture {
     let mut log = Fixture::new();

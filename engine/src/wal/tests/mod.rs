@@ -414,6 +414,33 @@ fn what_fits_without_growth_is_granted_on_a_full_disk() {
 }
 
 #[test]
+fn a_reader_too_far_behind_takes_nothing_from_those_that_are_nearer() {
+    let released_to = |readers: &[u64]| {
+        let mut log = Fixture::with_options(WalOptions {
+            ring_bytes_initial: 1 << 20,
+            ring_bytes_max: 1 << 20,
+        });
+        for _ in 0..120 {
+            log.insert(100);
+        }
+        log.sync();
+        log.appender.keep_at_most(8500 * RECORD_BYTES as u64);
+        let cut = log.appender.position();
+        assert!(log.appender.release_keeping(cut, readers));
+        let kept = log.appender.last_lsn() + 1 - log.appender.oldest_lsn();
+        assert!(kept <= 8500);
+        kept
+    };
+    assert_eq!(released_to(&[]), 0);
+    assert_eq!(released_to(&[5]), 0, "all of it is more than may be kept");
+    let near = released_to(&[9000]);
+    assert!(near > 3000);
+    assert_eq!(released_to(&[5, 9000]), near);
+    assert_eq!(released_to(&[5, 9000, 11_000]), near);
+    assert_eq!(released_to(&[1 << 20]), 0, "it needs nothing that was written yet");
+}
+
+#[test]
 fn an_option_out_of_range_is_named() {
     for bytes in [0, 4096, (1 << 16) + 1, (1 << 36) + 4096, u64::MAX] {
         let refused = WalOptions::new(bytes).unwrap_err();
