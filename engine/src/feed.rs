@@ -21,8 +21,8 @@ use crate::waiters::Place;
 
 /// Records that are read at once.
 const PIECE_RECORDS: u64 = 4096;
-/// How long a feed of durable changes waits at most before it asks for a sync.
-const SYNC_WITHIN: Duration = Duration::from_millis(5);
+/// How long a feed of durable changes waits at most before it asks for a sync. No time passes under a scheduler.
+const SYNC_WITHIN: Duration = Duration::from_millis(if cfg!(shuttle) { 0 } else { 5 });
 
 /// What happened to the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,5 +1,5 @@
 //! Writers who share the lead, and a feed of what they write: each write is answered, and told once, in the order of the
-//! log; nobody waits for ever. (The scheduler fails an execution in which all threads that are left wait.)
+//! log; nobody waits for ever, nor does a feed of what is durable where only it asks for syncs. (The scheduler fails an execution in which all threads that are left wait.)
 
 use std::collections::BTreeSet;
 use std::future::poll_fn;
@@ -32,11 +32,11 @@ fn write(store: &Store, writer: u64) {
     }
 }
 
-/// Takes all writes from the feed, and checks that each writer's come in their order.
-fn follow(mut feed: Feed) {
+/// Takes all writes of so many writers from the feed, and checks that each one's come in their order.
+fn follow(mut feed: Feed, writers: u64) {
     let mut next = [0; WRITERS as usize];
     let mut lsn = 0;
-    for _ in 0..WRITERS * WRITES {
+    for _ in 0..writers * WRITES {
         let item = block_on(poll_fn(|context| feed.poll_next(context))).unwrap().unwrap();
         assert!(item.lsn > lsn, "the feed goes back");
         lsn = item.lsn;
@@ -47,14 +47,14 @@ fn follow(mut feed: Feed) {
         assert_eq!((key, value), pair(writer, next[writer as usize]), "out of order");
         next[writer as usize] += 1;
     }
-    assert_eq!(next, [WRITES; WRITERS as usize], "a write was not told");
+    assert_eq!(next.iter().sum::<u64>(), writers * WRITES, "a write was not told");
 }
 
 fn feed_beside_writers(path: &Path, plant: Plant) {
     let store = prepared(path, 0);
     let feed = store.subscribe(store.lsn() + 1).unwrap();
     arm(plant);
-    let mut threads = vec![thread::spawn(move || follow(feed))];
+    let mut threads = vec![thread::spawn(move || follow(feed, WRITERS))];
     for writer in 1..WRITERS {
         let store = store.clone();
         threads.push(thread::spawn(move || write(&store, writer)));
@@ -72,6 +72,32 @@ fn feed_beside_writers(path: &Path, plant: Plant) {
         assert_eq!(seen, written, "a write was lost");
     }
     check_after_close(&store, path, 0, FILLERS);
+}
+
+/// Nobody but the feed asks for syncs.
+fn durable_feed_beside_a_writer(path: &Path, plant: Plant) {
+    let store = prepared(path, 0);
+    let feed = store.subscribe(store.lsn() + 1).unwrap().durable_only();
+    arm(plant);
+    let following = thread::spawn(move || follow(feed, 1));
+    for place in 0..WRITES {
+        let (key, value) = pair(0, place);
+        assert!(store.insert(key, value).unwrap());
+    }
+    following.join().unwrap();
+    arm(Plant::Sound);
+    check_after_close(&store, path, 0, FILLERS);
+}
+
+#[test]
+fn a_durable_feed_asks_for_each_sync_that_it_waits_for() {
+    explore(Plant::Sound, durable_feed_beside_a_writer);
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn caught_number_looked_at_once() {
+    explore(Plant::StaleNumber, durable_feed_beside_a_writer);
 }
 
 #[test]

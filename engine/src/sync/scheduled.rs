@@ -43,6 +43,8 @@ pub(crate) enum Plant {
     LostWake,
     /// Numbers that only grow are stored some steps late.
     LateNumber,
+    /// One in four looks at a number that only grows gives what the thread's look before gave.
+    StaleNumber,
 }
 
 thread_local! {
@@ -57,6 +59,8 @@ thread_local! {
     /// The threads that have stored to pages: they are no readers.
     static WRITERS: RefCell<BTreeSet<usize>> = const { RefCell::new(BTreeSet::new()) };
     static LATE: RefCell<Option<Late>> = const { RefCell::new(None) };
+    /// For the plant of stale numbers: what a thread's last look at one gave.
+    static NUMBERS: RefCell<BTreeMap<(usize, usize), u64>> = const { RefCell::new(BTreeMap::new()) };
 }
 
 /// A store that is still to be done, by whom, and after how many more points of that thread.
@@ -74,6 +78,7 @@ pub(crate) fn begin() {
     LATE.set(None);
     LOOKED.take();
     WRITERS.take();
+    NUMBERS.take();
 }
 
 /// From here on the plant is at work.
@@ -160,7 +165,16 @@ impl AtomicU64 {
 
     pub(crate) fn load(&self, order: Ordering) -> u64 {
         point();
-        self.0.load(order)
+        let value = self.0.load(order);
+        if PLANT.get() == Plant::StaleNumber { self.looked_before(value) } else { value }
+    }
+
+    fn looked_before(&self, value: u64) -> u64 {
+        use shuttle::rand::Rng;
+        let look = (me(), Arc::as_ptr(&self.0).addr());
+        let before = NUMBERS.with_borrow_mut(|numbers| numbers.insert(look, value));
+        let is_stale = shuttle::rand::thread_rng().gen_ratio(1, 4);
+        before.filter(|_| is_stale).unwrap_or(value)
     }
 
     pub(crate) fn store(&self, value: u64, order: Ordering) {
