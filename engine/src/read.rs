@@ -1,7 +1,7 @@
 //! Reading: one key, many keys, one set. The same code for the live store and for snapshots.
 
 use cidstore_core::E;
-use cidstore_core::hash::{HashSeed, KeyHash};
+use cidstore_core::hash::{HashSeed, KeyHash, MAX_DEPTH};
 use cidstore_core::layout::PAGE_WORDS;
 use cidstore_core::layout::bucket::OVERFLOW_WORD;
 use cidstore_core::layout::entry::SetReference;
@@ -10,7 +10,7 @@ use cidstore_core::protocol::lookup::{self, Answer, FoundSet, Glance, LookupFaul
 use cidstore_core::protocol::word::Word;
 
 use crate::error::Result;
-use crate::shared::{Shared, bucket_place};
+use crate::shared::{Shared, bucket_place, fits_directory};
 use crate::sync::PageWord;
 use crate::values::Values;
 use crate::valueset::{self, SetFault, SetView};
@@ -209,7 +209,8 @@ impl<V: View<PAGE_WORDS, W = PageWord> + SetView> Reader<'_, V> {
             let (prefix, local_depth) = bucket_place(self.view.bucket(page));
             let start = u64::from(prefix.reverse_bits());
             let end = start + (END >> local_depth.min(32));
-            if (start..end).contains(&position) {
+            if local_depth <= MAX_DEPTH && (start..end).contains(&position) {
+                self.check_place(page, (prefix, local_depth), (bits, depth))?;
                 return Ok((page, end));
             }
             // With a depth from before a doubling, the slot may by now name the other half of a split. As in a
@@ -221,6 +222,16 @@ impl<V: View<PAGE_WORDS, W = PageWord> + SetView> Reader<'_, V> {
             }
             depth = depth_now;
         }
+    }
+
+    /// Looks at a page more closely if the directory does not agree with its header, which would have a walk leave buckets out:
+    /// the header is damaged, or a writer is just replacing the page.
+    fn check_place(&self, page: u32, place: (u32, u32), (bits, depth): (u32, u32)) -> Result<()> {
+        let index = bits & ((1_u64 << depth) - 1) as u32;
+        if fits_directory(place, page, (index, depth), |slot| self.view.directory_slot(slot)) {
+            return Ok(());
+        }
+        self.shared.check_bucket_for_change(page)
     }
 }
 

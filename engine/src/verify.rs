@@ -5,11 +5,13 @@
 //! and the free pages against what is reached. Holds back checkpoints meanwhile, not reads or writes.
 
 use std::collections::HashSet;
+use std::sync::atomic::Ordering;
 
 use cidstore_core::crc::page_checksum;
 use cidstore_core::layout::bucket::BucketPage;
 use cidstore_core::layout::entry::SpillPointer;
 use cidstore_core::layout::table::{Space, TableKind, TableSlot};
+use cidstore_core::layout::value::GENERATION_WORD;
 use cidstore_core::layout::{PAGE_BYTES, PAGE_WORDS};
 use cidstore_core::protocol::bucket_seal::check_sealed;
 use cidstore_core::protocol::bucket_write::BucketWriter;
@@ -20,7 +22,7 @@ use crate::checkpoint::Checkpointer;
 use crate::error::Result;
 use crate::handle::Store;
 use crate::report::{Problem, Report};
-use crate::shared::Shared;
+use crate::shared::{Shared, fits_directory};
 use crate::sync::Page;
 use crate::table::shadow::ShadowTable;
 use crate::transaction;
@@ -99,8 +101,8 @@ impl<'a> Verifier<'a> {
             let page = self.page(Space::Buckets, slot.page);
             let (prefix, local_depth) = bucket_place(page);
             let depth = self.checkpointer.newest.global_depth;
-            let mask = (1_u64 << local_depth.min(32)) - 1;
-            if local_depth > depth || u64::from(index) & mask != u64::from(prefix) {
+            let named = |index| directory.get(index).page;
+            if !fits_directory((prefix, local_depth), slot.page, (index, depth), named) {
                 let detail = format!("page {} is of prefix {prefix:#b}/{local_depth}", slot.page);
                 self.problem(format!("directory slot {index}"), detail);
             } else if index == prefix {
@@ -209,6 +211,10 @@ impl<'a> Verifier<'a> {
         let taken = self.checkpointer.files().pages(space).is_taken(slot.page);
         if !taken {
             self.problem(name, "is in use and counts as free");
+        }
+        let generation = self.page(space, slot.page)[GENERATION_WORD].load(Ordering::Relaxed);
+        if generation > self.checkpointer.newest.generation {
+            self.problem(name, format!("is of generation {generation}, which is to come"));
         }
         if found != slot.checksum {
             let expected = slot.checksum;

@@ -11,18 +11,20 @@
 //! 3. [`fixed`]: a disk without chance. [`scratch`]: directories for stores, copies as a `kill -9` leaves them, fingerprints of files.
 //! 4. [`content`]: the whole content of a store, a snapshot or a file image against the model.
 //! 5. [`image`]: the bytes of a file against the model, by the independent reader of the format.
-//! 6. [`hdf5`]: the same by an HDF5 reader that knows nothing of the format.
-//! 7. [`operation`]: every public operation as plain data.
-//! 8. [`generate`]: random operations, for proptest and from a fuzzer's bytes.
-//! 9. [`driver`]: runs operations on a store and the model, answer by answer.
-//! 10. [`history`]: short histories whose every prefix is known, for crashes and failing disks.
-//! 11. [`process`]: other processes, for locks and for dying.
-//! 12. [`fuzz`]: the bodies of the fuzz targets, shared with the test that replays their corpora.
-//! 13. [`openmetrics`]: a strict reader of exposed metrics.
+//! 6. [`forge`]: the bytes of a file, changed, with checksums that fit.
+//! 7. [`hdf5`]: the same by an HDF5 reader that knows nothing of the format.
+//! 8. [`operation`]: every public operation as plain data.
+//! 9. [`generate`]: random operations, for proptest and from a fuzzer's bytes.
+//! 10. [`driver`]: runs operations on a store and the model, answer by answer.
+//! 11. [`history`]: short histories whose every prefix is known, for crashes and failing disks.
+//! 12. [`process`]: other processes, for locks and for dying.
+//! 13. [`fuzz`]: the bodies of the fuzz targets, shared with the test that replays their corpora.
+//! 14. [`openmetrics`]: a strict reader of exposed metrics.
 
 pub mod content;
 pub mod driver;
 pub mod fixed;
+pub mod forge;
 pub mod fuzz;
 pub mod generate;
 pub mod hdf5;

@@ -1,8 +1,9 @@
 //! One damaged page: what concerns it is refused by name before anything is promised, and the rest of the store goes on.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
-use cidstore::{E, Error, Store};
+use cidstore::{E, Error, Maintenance, Store};
 use cidstore_core::layout::PAGE_BYTES;
 use cidstore_core::layout::value::GENERATION_WORD;
 use cidstore_testkit::Scratch;
@@ -192,4 +193,72 @@ fn maintenance_tells_damage_and_leaves_the_store_as_it_is() {
             assert!(content().eq(before), "{name}, byte {byte}");
         }
     }
+}
+
+/// A walk goes from bucket to bucket by what their headers say: one that says it covers more would hide its neighbours.
+#[test]
+fn a_walk_loses_nothing_in_silence() {
+    const LOCAL_DEPTH: usize = 2;
+    let sample = Sample::new();
+    let mut hit = 0;
+    for page in sample.buckets() {
+        for bit in 0..8 {
+            let store = sample.with_flip(page + LOCAL_DEPTH, bit);
+            let keys = store.keys().flatten().count() as u64;
+            let refused = refused(store.keys());
+            assert!(keys == KEYS || refused > 0, "{keys} keys, bit {bit} of the page at {page}");
+            hit += usize::from(refused > 0);
+        }
+    }
+    assert!(hit > 10, "{hit}");
+}
+
+/// It looks at headers before it has compared the page with its checksum.
+#[test]
+fn upkeep_lives_on_beside_a_damaged_header() {
+    const LOCAL_DEPTH: usize = 2;
+    let sample = Sample::new();
+    for bit in [2, 5, 7] {
+        let page = sample.buckets().into_iter().find(|page| {
+            let store = sample.with_flip(page + LOCAL_DEPTH, bit);
+            refused(store.keys()) > 0
+        });
+        let mut data = sample.data.clone();
+        data[page.unwrap() + LOCAL_DEPTH] ^= 1 << bit;
+        fs::write(sample.scratch.data(), data).unwrap();
+        fs::write(sample.scratch.log(), &sample.log).unwrap();
+        let mut eager = Maintenance::default();
+        (eager.quiet, eager.rest) = (Duration::ZERO, Duration::ZERO);
+        let store = buffered().maintenance(eager).open(sample.scratch.data()).unwrap();
+        let end = Instant::now() + Duration::from_secs(30);
+        while store.stats().maintenance.rounds == 0 {
+            assert!(Instant::now() < end, "upkeep is dead: {:?}", store.stats().maintenance);
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert_eq!(store.stats().failure, None);
+        store.close().unwrap();
+    }
+}
+
+/// The root of a large set tells how many tombstones there are; sums of what damage makes of that need not fit.
+#[test]
+fn counters_of_a_set_that_cannot_be_are_damage() {
+    let scratch = Scratch::new();
+    let store = buffered().open(scratch.data()).unwrap();
+    let pairs: Vec<_> = (0..3000).map(|value| (E::from(7), E::from(value))).collect();
+    store.bulk_load(pairs).unwrap();
+    store.close().unwrap();
+    let (data, log) = (scratch.data_bytes(), scratch.log_bytes());
+    let sample = Sample { scratch, data, log };
+    let mut hit = 0;
+    for node in sample.pages(*b"VI") {
+        for (field, bit) in [(16, 63), (24, 61), (24, 62), (24, 63)] {
+            let store = sample.with_flip(node + field + bit / 8, (bit % 8) as u8);
+            hit += refused(std::iter::once(store.gc()));
+            refused(std::iter::once(store.background_maintenance()));
+            refused(std::iter::once(store.value_count(7)));
+            assert_eq!(store.stats().failure, None);
+        }
+    }
+    assert!(hit > 3, "{hit}");
 }

@@ -11,6 +11,7 @@ mod backups;
 mod batches;
 mod damage;
 mod files;
+mod forged;
 mod lifetime;
 mod many;
 mod named_files;

@@ -34,6 +34,9 @@ pub const FLAG_CLEAN: u32 = 1;
 /// The flags that this format version knows.
 const FLAGS_KNOWN: u32 = FLAG_CLEAN;
 
+/// No number that counts up comes this far; what a store adds to them fits without a look.
+const NUMBER_MAX: u64 = 1 << 62;
+
 /// A run of pages of one space.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
@@ -352,6 +355,15 @@ impl Superblock {
             if found == limit { Ok(()) } else { Err(SuperblockError::Field { name, found, limit }) }
         };
         exactly("page_bytes", self.page_bytes.into(), PAGE_BYTES as u64)?;
+        for (name, number) in [
+            ("checkpoint_number", self.checkpoint_number),
+            ("generation", self.generation),
+            ("lsn", self.lsn),
+            ("key_count", self.key_count),
+            ("value_count", self.value_count),
+        ] {
+            at_most(name, number, NUMBER_MAX)?;
+        }
         exactly("flags", (self.flags & !FLAGS_KNOWN).into(), 0)?;
         at_most("global_depth", self.global_depth.into(), MAX_DEPTH.into())?;
         let directory_slots = self.root(TableKind::Directory).slot_count;

@@ -135,5 +135,6 @@ fn is_first(table: &ShadowTable, kind: TableKind, index: u32) -> bool {
     let is_lowest = kind != TableKind::Directory
         || index == 0
         || table.get(index & !(1 << index.ilog2())).page != page;
-    page != 0 && is_lowest
+    // Number 0 of the other tables is none.
+    page != 0 && is_lowest && (kind == TableKind::Directory || index != 0)
 }

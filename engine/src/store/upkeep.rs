@@ -221,9 +221,11 @@ impl Engine {
     /// The page of a bucket and that of its buddy are what the last checkpoint wrote, or newer.
     fn both_may_be_copied(&self, checkpointer: &Checkpointer, index: u32) -> bool {
         let buddy = self.pinned(|reader| {
-            let (prefix, local_depth) =
+            let (_, local_depth) =
                 bucket_place(reader.view.bucket(reader.view.directory_slot(index)));
-            if local_depth == 0 { prefix } else { prefix ^ 1 << (local_depth - 1) }
+            // Not checked yet: a depth that cannot be has no buddy.
+            let has_buddy = (1..=reader.view.depth()).contains(&local_depth);
+            if has_buddy { index ^ 1 << (local_depth - 1) } else { index }
         });
         [index, buddy].iter().all(|&at| self.may_copy(checkpointer, TableKind::Directory, at))
     }
@@ -334,10 +336,11 @@ pub(super) fn touch(page: &Page) {
 /// The keys of the bucket at an index and of its buddy can be read.
 fn items_of_both(state: &WriterState, index: u32) -> Result<()> {
     let pages = &state.writer.pages;
+    // The heads were looked at before, the overflow pages behind them were not.
+    pages.check_chain(index)?;
     let (prefix, local_depth) = bucket_place(pages.bucket(pages.bucket_at(index)));
     let buddy = (local_depth > 0).then(|| prefix ^ 1 << (local_depth - 1));
     for index in [prefix].into_iter().chain(buddy) {
-        // The heads were looked at before, the overflow pages behind them were not.
         pages.check_chain(index)?;
         pages.items(index)?;
     }

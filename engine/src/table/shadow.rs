@@ -257,6 +257,7 @@ impl ShadowTable {
         let mut current = vec![root.slot];
         let mut pages = [TablePage::EMPTY; READ_PAGES];
         for level in (0..counts.len()).rev() {
+            require_distinct(&current)?;
             let below = if level == 0 { slot_count } else { counts[level - 1] };
             let mut slots = Vec::with_capacity(below);
             let mut number = 0;
@@ -301,6 +302,19 @@ fn node_counts(root: &TableRoot) -> std::result::Result<(usize, Vec<usize>), Loa
         return Err(LoadFault::Damaged { page: root.slot.page, detail });
     }
     Ok((slot_count, counts))
+}
+
+/// What a node repeats would multiply level by level.
+fn require_distinct(nodes: &[TableSlot]) -> std::result::Result<(), LoadFault> {
+    let mut pages: Vec<u32> =
+        nodes.iter().map(|node| node.page).filter(|&page| page != 0).collect();
+    pages.sort_unstable();
+    match pages.windows(2).find(|pair| pair.first() == pair.last()) {
+        Some(pair) => {
+            Err(LoadFault::Damaged { page: pair[0], detail: "is two nodes of one table".into() })
+        }
+        None => Ok(()),
+    }
 }
 
 /// Whether a node is what its parent says; false if it is now, and was not before it was mended.

@@ -119,6 +119,8 @@ pub(super) struct MockPages {
     pub(super) strict: bool,
     /// Numbers whose pages are not what was written.
     pub(super) damaged: BTreeSet<u32>,
+    /// Pages that were sound when they were last looked at.
+    pub(super) remembered: BTreeSet<u32>,
     /// Pages made, for whoever measures the churn.
     pub(super) built: u64,
 }
@@ -139,6 +141,7 @@ impl MockPages {
             frozen: Arc::new(()),
             strict: true,
             damaged: BTreeSet::new(),
+            remembered: BTreeSet::new(),
             built: 0,
         }
     }
@@ -240,7 +243,7 @@ impl ValuePages for MockPages {
     }
 
     fn is_sound_to_read(&self, logical: u32) -> bool {
-        self.is_sound(logical)
+        self.remembered.contains(&logical) || self.is_sound(logical)
     }
 
     fn page_mut(&mut self, logical: u32) -> &Page {

@@ -10,6 +10,7 @@
 
 use cidstore_core::E;
 use cidstore_core::layout::entry::SetReference;
+use cidstore_core::layout::value::LEAF_VALUES;
 use cidstore_core::probe;
 use cidstore_core::protocol::extent::{Extent, Extents};
 use cidstore_core::protocol::inner::Inner;
@@ -20,6 +21,7 @@ use cidstore_core::protocol::value_fault::ValueFault;
 
 use super::{Place, SetFault, at};
 use crate::sync::{Page, PageWord};
+use crate::table::slots::SLOTS_MAX;
 
 /// Words of a cache line.
 const LINE_WORDS: usize = 8;
@@ -60,7 +62,7 @@ pub(super) fn inner<V: SetView>(view: &V, logical: u32) -> Result<Inner<'_, Page
     Inner::open(page(view, logical)?).map_err(at(logical))
 }
 
-fn leaf<V: SetView>(view: &V, logical: u32) -> Result<Leaf<'_, PageWord>, SetFault> {
+pub(super) fn leaf<V: SetView>(view: &V, logical: u32) -> Result<Leaf<'_, PageWord>, SetFault> {
     Leaf::open(page(view, logical)?).map_err(at(logical))
 }
 
@@ -121,6 +123,9 @@ pub(crate) fn contains<V: SetView>(view: &V, reference: u64, value: E) -> Result
     Ok(run.find(value).map_err(at(logical))?.is_some())
 }
 
+/// Positions of all value pages that there can be.
+const POSITIONS_MAX: u64 = SLOTS_MAX as u64 * LEAF_VALUES as u64;
+
 /// Values and tombstones in the set.
 fn counts<V: SetView>(view: &V, reference: u64) -> Result<(u64, u64), SetFault> {
     match Place::of(reference)? {
@@ -128,7 +133,12 @@ fn counts<V: SetView>(view: &V, reference: u64) -> Result<(u64, u64), SetFault> 
             let state = extent(view, page, index)?.run().state().map_err(at(page))?;
             Ok((state.live() as u64, state.buried() as u64))
         }
-        Place::Large { root } => Ok(inner(view, root)?.set_counts()),
+        Place::Large { root } => {
+            let counts = inner(view, root)?.set_counts();
+            // More than all pages can hold: sums and products of such counts need not fit any number.
+            let fits = counts.0.max(counts.1) <= POSITIONS_MAX;
+            if fits { Ok(counts) } else { Err(at(root)(ValueFault::Counter)) }
+        }
     }
 }
 

@@ -7,8 +7,10 @@ use cidstore_core::E;
 use cidstore_core::layout::entry::SpillPointer;
 use cidstore_core::protocol::value_fault::ValueFault;
 
+use super::merge::LEAF_SPARSE;
 use super::pages::ValuePages;
-use super::read::{SetView, inner, lowest_node, page};
+use super::read::{SetView, inner, leaf, lowest_node, page};
+use super::split::LEAF_FILLED;
 use super::{Place, SetFault, at};
 use crate::sync::Page;
 
@@ -60,12 +62,18 @@ pub(crate) fn check<P: ValuePages>(
         Place::Large { root } => root,
     };
     match reach {
-        // Each write does this: of the leaf no more is asked than whether it is sound, which of one in memory needs no look at it.
+        // Each write does this, and goes on to the leaf at once.
         Reach::Value(value) => {
             require_sound(&view, root)?;
             let read_only = SoundToRead(pages);
             let node = lowest_node(&read_only, root, value)?;
-            require_sound(&view, node.child(node.route(value)))
+            let logical = node.child(node.route(value));
+            let run = leaf(&view, logical)?.run().state().map_err(at(logical))?;
+            if run.count() >= LEAF_FILLED || run.live() <= LEAF_SPARSE {
+                // It may split or join a neighbour: then the nodes above are replaced, not only read.
+                lowest_node(&view, root, value)?;
+            }
+            Ok(())
         }
         Reach::Nodes => numbers(&view, root).map(drop),
         Reach::All => {

@@ -430,7 +430,11 @@ impl Writer {
         let view = self.pages.shared.view();
         let values = valueset::count(&view, pointer.reference);
         let tombstones = valueset::tombstones(&view, pointer.reference);
-        values.and_then(|values| Ok((values, tombstones?))).map_err(|fault| self.set_fault(fault))
+        match values.and_then(|values| Ok((values, tombstones?))) {
+            // The key goes with the last value of its set.
+            Ok((0, _)) => Err(self.set_fault("a value set has no values")),
+            counts => counts.map_err(|fault| self.set_fault(fault)),
+        }
     }
 
     /// Names a damaged set.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use cidstore_core::hash::{KeyHash, MAX_DEPTH};
+use cidstore_core::layout::NO_PAGE;
 use cidstore_core::layout::bucket::{self, ENTRIES_PER_BUCKET};
 use cidstore_core::layout::entry::SpillPointer;
 use cidstore_core::layout::table::TableKind;
@@ -16,6 +17,8 @@ use cidstore_core::protocol::content::Content;
 
 use super::pages::{Pages, SPARSE_ENTRIES, bucket_place, slots_of};
 use crate::error::Result;
+use crate::shared::fits_directory;
+use crate::space::is_pool;
 use crate::sync::Page;
 use cidstore_core::E;
 
@@ -82,8 +85,35 @@ impl Pages {
     ///
     /// `Corrupt`, naming the page.
     pub(crate) fn check_chain(&self, index: u32) -> Result<()> {
-        let mut pages = self.chain(index).map(|link| self.link_page(link));
-        pages.try_for_each(|page| self.shared.check_bucket_for_change(page))
+        let mut page = self.bucket_at(index);
+        self.check_page(page)?;
+        if !is_pool(page) {
+            let place = bucket_place(self.bucket(page));
+            let at = (index, self.shared.tables.depth());
+            if !fits_directory(place, page, at, |slot| self.bucket_at(slot)) {
+                return Err(self.bucket_fault(page, "is not where the directory puts it"));
+            }
+        }
+        for _ in 0..=self.overflow_numbers.end() {
+            let next = self.bucket(page)[bucket::OVERFLOW_WORD].load(Ordering::Relaxed) as u32;
+            if next == NO_PAGE {
+                return Ok(());
+            }
+            if !self.overflow_numbers.is_in_use(next) {
+                return Err(self.bucket_fault(page, format_args!("no overflow page {next}")));
+            }
+            page = self.overflow_page(next);
+            self.check_page(page)?;
+        }
+        Err(self.bucket_fault(page, "its chain comes back to itself"))
+    }
+
+    fn check_page(&self, page: u32) -> Result<()> {
+        self.shared.check_bucket_for_change(page)?;
+        if self.has_past_generation(page, self.bucket(page)) {
+            return Ok(());
+        }
+        Err(self.bucket_fault(page, "is of a generation to come"))
     }
 
     /// Finds a key in the chain at a directory index.

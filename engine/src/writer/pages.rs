@@ -137,9 +137,16 @@ impl Pages {
         BucketWriter::new(self.bucket(page))
     }
 
-    fn is_current(&self, page: &Page) -> bool {
+    /// Whether a page may be stored to. One of the file never is, whatever it says of itself.
+    fn is_current(&self, number: u32, page: &Page) -> bool {
         // Relaxed: only this thread writes generations of pages that it can reach here.
-        page[value::GENERATION_WORD].load(Ordering::Relaxed) == self.generation
+        is_pool(number) && page[value::GENERATION_WORD].load(Ordering::Relaxed) == self.generation
+    }
+
+    /// Whether a page of the file is of a generation that has ended: what snapshots and superblocks need goes by that.
+    pub(super) fn has_past_generation(&self, number: u32, page: &Page) -> bool {
+        // Relaxed, as above.
+        is_pool(number) || page[value::GENERATION_WORD].load(Ordering::Relaxed) < self.generation
     }
 
     /// A pool page of the bucket space, all zeros; `owner` is its overflow number, or 0.
@@ -152,7 +159,7 @@ impl Pages {
     /// The page at a directory index, copied to the pool if it belongs to an earlier generation.
     pub(crate) fn bucket_for_change(&mut self, index: u32) -> u32 {
         let old = self.bucket_at(index);
-        if self.is_current(self.bucket(old)) {
+        if self.is_current(old, self.bucket(old)) {
             return old;
         }
         let new = take(&mut self.bucket_pool, 0);
@@ -165,7 +172,7 @@ impl Pages {
     /// The page of an overflow number, copied to the pool if it belongs to an earlier generation.
     pub(crate) fn overflow_for_change(&mut self, number: u32) -> u32 {
         let old = self.overflow_page(number);
-        if self.is_current(self.bucket(old)) {
+        if self.is_current(old, self.bucket(old)) {
             return old;
         }
         let new = take(&mut self.bucket_pool, number);
@@ -394,7 +401,9 @@ impl ValuePages for Pages {
 
     fn is_sound(&self, logical: u32) -> bool {
         let page = self.value_slot(logical);
-        page != NO_PAGE && self.shared.is_sound_value_page(page)
+        page != NO_PAGE
+            && self.shared.is_sound_value_page(page)
+            && self.has_past_generation(page, self.shared.regions.values.page(page))
     }
 
     fn is_sound_to_read(&self, logical: u32) -> bool {
@@ -410,7 +419,7 @@ impl ValuePages for Pages {
 
     fn page_mut(&mut self, logical: u32) -> &Page {
         let old = self.value_slot(logical);
-        if self.is_current(self.shared.regions.values.page(old)) {
+        if self.is_current(old, self.shared.regions.values.page(old)) {
             return self.shared.regions.values.page(old);
         }
         let new = take(&mut self.value_pool, logical);

@@ -167,6 +167,37 @@ fn a_damaged_page_is_found_by_who_would_touch_it() {
     assert_eq!(found(&mut keys, elsewhere), [false; 5]);
 }
 
+/// Inner nodes that are only read may be taken for sound by an earlier look; one that is replaced must be looked at.
+#[test]
+fn a_node_damaged_since_it_was_looked_at_is_not_copied() {
+    for removes in [false, true] {
+        let mut keys = Keys::new(4096);
+        keys.create(KEY, &(0..60_000).map(|value| E::from(value * 1000)).collect::<Vec<_>>());
+        let set = keys.sets[&KEY];
+        let root = set.reference as u32;
+        let nodes = numbers(&*keys.pages.arena, root).unwrap().nodes;
+        assert!(nodes.len() > 2, "two levels of nodes");
+        keys.pages.damaged = nodes[1..].iter().copied().collect();
+        keys.pages.remembered = keys.pages.damaged.clone();
+        let pages = |keys: &Keys| keys.pages.numbers.len();
+        let (before, mut done) = (pages(&keys), 0);
+        for number in 0..500 {
+            let value = E::from(number * if removes { 1000 } else { 7 });
+            if check(&keys.pages, &set, Reach::Value(value)).is_err() {
+                break;
+            }
+            if removes {
+                keys.remove(KEY, value)
+            } else {
+                keys.insert(KEY, value)
+            }
+            done += 1;
+        }
+        assert_eq!(pages(&keys), before, "a leaf was split or joined");
+        assert!((1..400).contains(&done), "{done}");
+    }
+}
+
 #[test]
 fn an_empty_leaf_joins_no_damaged_neighbour() {
     for is_damaged in [false, true] {

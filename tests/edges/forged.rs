@@ -1,0 +1,195 @@
+//! Files whose checksums fit and whose content makes no sense: refused by name, or told by `verify`; never a panic, an endless
+//! loop, or a store to memory that may only be read.
+
+use cidstore::{E, Error, Store};
+use cidstore_core::layout::table::{Space, TableKind, TableSlot};
+use cidstore_testkit::Scratch;
+use cidstore_testkit::forge::Forge;
+
+use crate::{buffered, within_patience};
+
+/// Keys of the sample: enough for a directory of 64 slots.
+const KEYS: u64 = 3000;
+
+/// A store that was closed: keys with a value each, one with a few, one with many.
+fn sample() -> (Scratch, Forge) {
+    let scratch = Scratch::new();
+    let store = buffered().open(scratch.data()).unwrap();
+    let pairs: Vec<(E, E)> = (0..KEYS).map(|key| (E::from(key), E::from(key))).collect();
+    store.batch_insert(&pairs).unwrap();
+    for (key, count) in [(1_u64, 20_u64), (2, 1000)] {
+        let set: Vec<(E, E)> = (0..count).map(|value| (E::from(key), E::from(value))).collect();
+        store.batch_insert(&set).unwrap();
+    }
+    store.close().unwrap();
+    let forge = Forge::new(scratch.data_bytes());
+    (scratch, forge)
+}
+
+fn first_bucket(forge: &Forge) -> u32 {
+    forge.pages(TableKind::Directory)[0]
+}
+
+fn is_told(store: &Store) -> bool {
+    !store.verify().unwrap().problems.is_empty()
+}
+
+fn assert_corrupt<T: std::fmt::Debug>(outcome: Result<T, Error>) {
+    assert!(matches!(outcome, Err(Error::Corrupt { .. })), "{outcome:?}");
+}
+
+/// A page of the generation in use may be stored to: one of the file must not be, whatever it says.
+#[test]
+fn a_page_of_a_generation_to_come_is_refused() {
+    for kind in [TableKind::Directory, TableKind::Values] {
+        for ahead in 1..=5 {
+            let (scratch, mut forge) = sample();
+            let generation = (forge.superblock().generation + ahead).to_le_bytes();
+            for page in forge.pages(kind).into_iter().filter(|&page| page != 0) {
+                forge.page(kind.space(), page)[8..16].copy_from_slice(&generation);
+            }
+            forge.write(&scratch.data());
+            let store = buffered().open(scratch.data()).unwrap();
+            // Opening has ended a few more generations.
+            assert!(ahead < 5 || is_told(&store), "{kind:?}, {ahead} ahead");
+            if let Err(error) = store.insert(1_u64, 100_u64) {
+                assert!(matches!(error, Error::Corrupt { .. }), "{error}");
+            }
+            assert_eq!(store.stats().failure, None);
+        }
+    }
+}
+
+/// It would be published over buckets that are not its own.
+#[test]
+fn a_bucket_that_says_it_is_another_is_refused() {
+    // Header fields of a bucket: byte, and what is put there.
+    const LOCAL_DEPTH: usize = 2;
+    const PREFIX: usize = 40;
+    for (byte, forged) in [(LOCAL_DEPTH, 1), (LOCAL_DEPTH, 200), (PREFIX, 5), (PREFIX + 3, 0x80)] {
+        within_patience(move || {
+            let (scratch, mut forge) = sample();
+            let page = first_bucket(&forge);
+            forge.page(Space::Buckets, page)[byte] = forged;
+            forge.write(&scratch.data());
+            let store = buffered().open(scratch.data()).unwrap();
+            assert!(is_told(&store), "byte {byte}");
+            let refused = (KEYS..2 * KEYS).filter(|&key| store.insert(key, key).is_err()).count();
+            assert!(refused > 10, "{refused} of {KEYS}");
+            assert_corrupt(store.merge());
+            assert_corrupt(store.compact());
+            store.debug_dump(&mut std::io::sink()).unwrap();
+            assert!(
+                (0..KEYS).filter(|&key| store.contains(key, key).unwrap_or(false)).count() > 2900
+            );
+            assert_eq!(store.stats().failure, None);
+        });
+    }
+}
+
+/// Maintenance that followed it would go round and round.
+#[test]
+fn a_bucket_that_says_it_comes_earlier_ends_no_walk() {
+    within_patience(|| {
+        let (scratch, mut forge) = sample();
+        let mut pages = forge.pages(TableKind::Directory);
+        pages.dedup();
+        let last = pages.into_iter().max_by_key(|&page| {
+            forge.page(Space::Buckets, page)[40..44]
+                .first_chunk()
+                .map(|bytes| u32::from_le_bytes(*bytes).reverse_bits())
+        });
+        forge.page(Space::Buckets, last.unwrap())[40..48].fill(0);
+        forge.write(&scratch.data());
+        let store = buffered().open(scratch.data()).unwrap();
+        assert!(is_told(&store));
+        assert_corrupt(store.merge());
+        store.debug_dump(&mut std::io::sink()).unwrap();
+        assert!(store.iter().any(|pair| pair.is_err()));
+    });
+}
+
+/// A split gives the overflow pages of its bucket up: one that is not there must be found out before the write is logged.
+#[test]
+fn an_overflow_page_that_is_not_there_is_refused() {
+    let (scratch, mut forge) = sample();
+    for page in forge.pages(TableKind::Directory) {
+        forge.page(Space::Buckets, page)[24..28].copy_from_slice(&0x20_0000_u32.to_le_bytes());
+    }
+    forge.write(&scratch.data());
+    for _ in 0..2 {
+        let store = buffered().open(scratch.data()).unwrap();
+        assert!(is_told(&store));
+        assert_corrupt(store.insert(KEYS, 1_u64));
+        assert_eq!(store.stats().failure, None);
+        store.close().unwrap();
+    }
+}
+
+/// Number 0 of a numbered table is none.
+#[test]
+fn scrubbing_passes_over_number_zero() {
+    let (scratch, mut forge) = sample();
+    let root = forge.superblock().roots[TableKind::Values as usize];
+    assert_eq!(root.height, 1, "the root has the slots");
+    // A page that there is not.
+    forge.page(Space::Tables, root.slot.page)[..4].copy_from_slice(&0x0fff_ffff_u32.to_le_bytes());
+    forge.write(&scratch.data());
+    let store = buffered().open(scratch.data()).unwrap();
+    let problems = store.scrub(true).unwrap().problems;
+    assert!(problems.is_empty(), "{problems:?}");
+}
+
+#[test]
+fn numbers_that_would_overflow_are_refused() {
+    let fields: [fn(&mut Forge) -> &mut u64; 4] = [
+        |forge| &mut forge.superblock().checkpoint_number,
+        |forge| &mut forge.superblock().generation,
+        |forge| &mut forge.superblock().lsn,
+        |forge| &mut forge.superblock().value_count,
+    ];
+    for field in fields {
+        let (scratch, mut forge) = sample();
+        *field(&mut forge) = u64::MAX;
+        forge.write(&scratch.data());
+        assert_corrupt(buffered().open(scratch.data()));
+    }
+}
+
+/// One node named by all slots of the node above, level by level: the file is small, what it says is not.
+#[test]
+fn a_table_whose_nodes_are_all_one_is_refused() {
+    within_patience(|| {
+        let (scratch, mut forge) = sample();
+        let mut child = first_bucket(&forge);
+        for page in forge.free_table_pages().into_iter().take(4) {
+            for slot in forge.page(Space::Tables, page).chunks_mut(size_of::<TableSlot>()) {
+                slot[..4].copy_from_slice(&child.to_le_bytes());
+            }
+            child = page;
+        }
+        let superblock = forge.superblock();
+        superblock.global_depth = 28;
+        let root = &mut superblock.roots[TableKind::Directory as usize];
+        (root.slot.page, root.height, root.slot_count) = (child, 4, 1 << 28);
+        forge.write(&scratch.data());
+        assert_corrupt(buffered().open(scratch.data()));
+    });
+}
+
+/// A key goes with the last value of its set.
+#[test]
+fn a_set_without_values_is_refused() {
+    let (scratch, mut forge) = sample();
+    for page in forge.pages(TableKind::Values).into_iter().filter(|&page| page != 0) {
+        let page = forge.page(Space::Values, page);
+        if page[..2] == *b"VI" {
+            page[16..24].fill(0);
+        }
+    }
+    forge.write(&scratch.data());
+    let store = buffered().open(scratch.data()).unwrap();
+    assert!(is_told(&store));
+    assert_corrupt(store.gc());
+    assert_eq!(store.stats().failure, None);
+}
