@@ -242,17 +242,18 @@ impl BulkLoader<'_> {
         } else {
             bulk_pages::load_into(engine, &mut state, self.parts, &mut step)
         };
-        let written = loaded.and_then(|()| engine.publish_bulk(state, lsn, &mut checkpointer));
+        let written = loaded.and_then(|()| {
+            // With the writer lock, which publishing gives up: after that, what others write counts as well.
+            let new_pairs = counters.values.load(Ordering::Relaxed) - before;
+            engine.publish_bulk(state, lsn, &mut checkpointer)?;
+            Ok(new_pairs)
+        });
         match written {
-            Ok(()) => {
+            Ok(new_pairs) => {
                 // The checkpointer's lock is held: bulk loads come one at a time.
                 engine.shared.events.bulk_loads.add(1);
                 engine.shared.events.bulk_pairs.add(pairs);
-                Ok(BulkLoaded {
-                    pairs,
-                    new_pairs: counters.values.load(Ordering::Relaxed) - before,
-                    lsn,
-                })
+                Ok(BulkLoaded { pairs, new_pairs, lsn })
             }
             Err(bulk_pages::LoadError::Refused(error)) => {
                 engine.give_back(&mut checkpointer)?;

@@ -199,6 +199,9 @@ impl Store {
         let key = key.into();
         let mut state = engine.writer();
         engine.check_writable()?;
+        if !state.writer.has_set_that_fits_inline(key)? {
+            return Ok(false);
+        }
         engine.reserve_pages(&state, STEP_PAGES)?;
         state.writer.check_set_of(key, Reach::All)?;
         let demoted = state.writer.demote(key);

@@ -71,3 +71,24 @@ fn assert_found(store: &Store, key: &impl Fn(u64) -> E, is_there: impl Fn(u64) -
         assert!(!guard.contains_key(key(index)).unwrap(), "key {index} was never inserted");
     }
 }
+
+/// One who takes a snapshot for each request: those that are gone must not be felt.
+#[test]
+fn snapshots_that_were_dropped_leave_nothing_behind() {
+    const SNAPSHOTS: u64 = 5_000;
+    let (_scratch, store) = empty();
+    let pairs: Vec<_> = (0..20_000_u64).map(|key| (E::from(key), E::ZERO)).collect();
+    store.batch_insert(&pairs).unwrap();
+    store.checkpoint().unwrap();
+    for number in 0..SNAPSHOTS {
+        let snapshot = store.snapshot().unwrap();
+        assert_eq!(store.stats().snapshots, 1);
+        drop(snapshot);
+        assert_eq!(store.stats().snapshots, 0);
+        assert!(store.insert(number * 13 % 20_000, number + 1).unwrap());
+    }
+    let stats = store.stats();
+    // Each write has replaced a page. Those of the file wait for the next checkpoint.
+    assert!(stats.retired < 2_000, "{} things wait", stats.retired);
+    assert!(stats.pool_bytes < 16 << 20, "{} bytes of changed pages", stats.pool_bytes);
+}

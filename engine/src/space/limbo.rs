@@ -20,6 +20,8 @@ const GROUPS_PER_LOOK: u32 = 16;
 const TAKEN_PART: usize = 64;
 /// Things that are freed together in any case: a few microseconds.
 const PART_MIN: usize = 32;
+/// Held things that a write looks at again.
+const HELD_PART: usize = 64;
 
 /// Something that was replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +61,10 @@ pub(crate) struct Limbo {
     sealed: VecDeque<Batch>,
     /// Of batches that have passed: what is still to be freed.
     passed: Vec<Waiting>,
-    held: Vec<Waiting>,
+    /// Those that were looked at longest ago first.
+    held: VecDeque<Waiting>,
+    /// So many of them are to be looked at again.
+    to_look_at: usize,
     groups: u32,
     /// The last look took less than there may be.
     has_more: bool,
@@ -73,7 +78,8 @@ impl Limbo {
             open: Vec::new(),
             sealed: VecDeque::new(),
             passed: Vec::new(),
-            held: Vec::new(),
+            held: VecDeque::new(),
+            to_look_at: 0,
             groups: 0,
             has_more: false,
         }
@@ -89,7 +95,7 @@ impl Limbo {
 
     /// Puts a thing back that no reader holds any more but waits for a snapshot or superblock.
     pub(crate) fn hold(&mut self, thing: Waiting) {
-        self.held.push(thing);
+        self.held.push_back(thing);
     }
 
     /// Closes the open batch: one mark for all of it.
@@ -140,7 +146,21 @@ impl Limbo {
 
     /// What was held, to be looked at again after a snapshot or a superblock went.
     pub(crate) fn take_held(&mut self) -> Vec<Waiting> {
-        std::mem::take(&mut self.held)
+        self.to_look_at = 0;
+        std::mem::take(&mut self.held).into()
+    }
+
+    /// A snapshot went: what is held now is to be looked at again, by [`take_some_held`](Self::take_some_held).
+    pub(crate) fn snapshot_went(&mut self) {
+        self.to_look_at = self.held.len();
+    }
+
+    /// The next few of what is held and to be looked at again: so many that a snapshot for each write leaves no more behind than
+    /// that write retires, so few that no write is held up.
+    pub(crate) fn take_some_held(&mut self) -> Vec<Waiting> {
+        let count = self.to_look_at.min(HELD_PART);
+        self.to_look_at -= count;
+        self.held.drain(..count).collect()
     }
 
     /// How long the oldest sealed batch has waited: a pin at least this old is still held, or nobody has

@@ -228,6 +228,7 @@ impl Engine {
             start = end;
             checkpoints = 0;
         }
+        state.writer.collect_after_snapshots();
         if state.writer.pages.limbo.is_due() {
             let part = state.writer.pages.limbo.part();
             state.writer.collect_some(part);

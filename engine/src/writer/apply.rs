@@ -459,6 +459,16 @@ impl Writer {
         more
     }
 
+    /// Forgets snapshots that were dropped since the last write, and frees some of what only they needed.
+    pub(crate) fn collect_after_snapshots(&mut self) {
+        if self.pages.tables.has_dropped() {
+            self.pages.tables.forget_dropped();
+            self.pages.limbo.snapshot_went();
+        }
+        let held = self.pages.limbo.take_some_held();
+        self.free(&held);
+    }
+
     /// Frees each of these that no snapshot or superblock needs, and holds the others.
     pub(crate) fn free(&mut self, things: &[Waiting]) {
         self.pages.free_or_hold(things);

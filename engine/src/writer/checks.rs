@@ -3,7 +3,7 @@
 
 use cidstore_core::E;
 use cidstore_core::hash::KeyHash;
-use cidstore_core::layout::entry::SpillPointer;
+use cidstore_core::layout::entry::{INLINE_VALUES_MAX, SpillPointer};
 use cidstore_core::protocol::content::Content;
 
 use super::apply::{Operation, Writer};
@@ -49,6 +49,19 @@ impl Writer {
     /// As [`check`](Self::check), of the bucket that a hash leads to.
     pub(crate) fn check_bucket_of(&self, hash: KeyHash) -> Result<()> {
         self.pages.check_chain(hash.directory_index(self.pages.shared.tables.depth()))
+    }
+
+    /// Whether a key has a set, of no more values than an entry holds. Looks at nothing but the set's count, however large it is.
+    pub(crate) fn has_set_that_fits_inline(&self, key: E) -> Result<bool> {
+        let hash = self.pages.shared.seed.hash(key);
+        self.check_bucket_of(hash)?;
+        match self.look_up(key, hash)? {
+            Some((_, Content::Spilled(set))) => {
+                let (values, _) = self.set_counts(&set)?;
+                Ok(values <= INLINE_VALUES_MAX as u64)
+            }
+            _ => Ok(false),
+        }
     }
 
     /// As [`check`](Self::check), of the bucket of a key, and of its set if it has one.
