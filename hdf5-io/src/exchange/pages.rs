@@ -20,7 +20,7 @@ use cidstore_engine::Snapshot;
 use zerocopy::{FromZeros, IntoBytes};
 
 use super::canonical::bucket::{self, Place};
-use super::canonical::lines::{LineFault, Lines};
+use super::canonical::lines::{LineFault, Lines, is_inline};
 use super::canonical::plan::{Plan, PlannedBucket, chain};
 use super::canonical::sets::{PageBytes, SetBuilder};
 use super::error::{ExchangeError, Result};
@@ -273,9 +273,10 @@ impl<'a> Worker<'a> {
         Ok(())
     }
 
-    /// Reads the entries of a bucket of the plan: `lines` has them then, as they lay.
+    /// Reads the entries of a bucket of the plan: `lines` has them then, as they lay, and the values of small sets.
     fn read(&mut self, planned: &PlannedBucket) -> Result<()> {
-        let Self { lines, pages: Pages { snapshot, seed, .. }, .. } = self;
+        let Self { lines, pages, .. } = self;
+        let Pages { snapshot, seed, .. } = *pages;
         lines.clear();
         let (start, end) = planned.stretch();
         let mut position = start;
@@ -289,7 +290,11 @@ impl<'a> Worker<'a> {
                     })
                 })?;
         }
-        Ok(())
+        lines.inline_sets(|line| {
+            let reference = line.slots[0];
+            let count = snapshot.set_count(reference)?;
+            is_inline(count).then(|| pages.small_set(line.key, reference, count)).transpose()
+        })
     }
 
     /// Copies the value sets of the block's keys, and lets the entries point to the copies.
@@ -316,15 +321,9 @@ impl Pages<'_> {
         value_pages: &mut ValuePages,
     ) -> Result<SpillPointer> {
         let mut take = |number: u32, page: &PageBytes| value_pages.add(self.image, number, page);
-        let miscounts =
-            || Err(self.contradiction(&format!("the set of key {key} miscounts its values")));
         let count = self.snapshot.set_count(reference)?;
         if count <= SMALL_SET_MAX as u64 {
-            let mut values = Vec::with_capacity(count as usize);
-            self.snapshot.visit_set(reference, |part| values.extend_from_slice(part))?;
-            if values.len() as u64 != count {
-                return miscounts();
-            }
+            let mut values = self.small_set(key, reference, count)?;
             return sets.add_small(key, &mut values, &mut take);
         }
         let mut large = sets.begin_large(key, count);
@@ -338,9 +337,20 @@ impl Pages<'_> {
             }
         })?;
         if !added? || !large.is_complete() {
-            return miscounts();
+            return Err(self.miscounts(key));
         }
         sets.finish_large(large, &mut take)
+    }
+
+    /// The values of a set that says to have so many, at most [`SMALL_SET_MAX`].
+    fn small_set(&self, key: E, reference: u64, count: u64) -> Result<Vec<E>> {
+        let mut values = Vec::with_capacity(count as usize);
+        self.snapshot.visit_set(reference, |part| values.extend_from_slice(part))?;
+        if values.len() as u64 == count { Ok(values) } else { Err(self.miscounts(key)) }
+    }
+
+    fn miscounts(&self, key: E) -> ExchangeError {
+        self.contradiction(&format!("the set of key {key} miscounts its values"))
     }
 }
 

@@ -9,7 +9,7 @@ use cidstore_core::E;
 use cidstore_core::ecc::{self, DECODE, DOUBLE};
 use cidstore_core::layout::PAGE_WORDS;
 use cidstore_core::layout::bucket::{BucketPage, ENTRIES_PER_BUCKET, TAGS_WORD};
-use cidstore_core::layout::entry::{EntryFlags, HashEntry, VALUES_PER_ENTRY};
+use cidstore_core::layout::entry::{EntryFlags, HashEntry, INLINE_VALUES_MAX, VALUES_PER_ENTRY};
 use cidstore_core::probe;
 
 /// Version of every canonical entry: its position was published once.
@@ -17,6 +17,10 @@ const VERSION: u32 = 1;
 /// Lines that are numbered in the bits that sorting leaves free.
 const NUMBERED_MAX: usize = 1 << NUMBER_BITS;
 const NUMBER_BITS: u32 = 8;
+/// Flags of an entry whose values are in a set, and of both entries of a key that has two.
+const SPILLED: u8 = EntryFlags::LIVE | EntryFlags::SPILLED;
+const FIRST: u8 = EntryFlags::LIVE | EntryFlags::HAS_SECOND;
+const SECOND: u8 = EntryFlags::LIVE | EntryFlags::IS_SECOND;
 
 /// What is wrong with the entries of a page or bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +45,17 @@ impl fmt::Display for LineFault {
             }
         }
     }
+}
+
+/// True if so many values lie in the entries of their key, even if the store has them in a set: one that lost values stays
+/// one until it is demoted, and that is not content.
+pub(crate) const fn is_inline(values: u64) -> bool {
+    values <= INLINE_VALUES_MAX as u64
+}
+
+/// Entries of a key that has so many values in a set.
+pub(crate) const fn set_entries(values: u64) -> usize {
+    if is_inline(values) { (values as usize).div_ceil(VALUES_PER_ENTRY) } else { 1 }
 }
 
 /// A live entry of a page.
@@ -78,6 +93,15 @@ impl Line {
             .filter(move |(bit, _)| valid & bit != 0)
             .map(|(_, value)| value)
     }
+
+    /// An entry of the same key with at most two values of its own.
+    fn with_values(&self, values: &[E], flags: u8) -> Self {
+        let value = |at: usize| values.get(at).copied().unwrap_or(E::ZERO);
+        let (a, b) = (value(0), value(1));
+        let slots = [a.high, a.low, b.high, b.low];
+        let valid = (1 << values.len().min(VALUES_PER_ENTRY)) - 1;
+        Self { slots, flags, valid, ..*self }
+    }
 }
 
 /// A bit for each position of a page.
@@ -114,7 +138,7 @@ pub(crate) fn for_each_line(
 /// What a page adds to a plan.
 #[derive(Default)]
 pub(crate) struct Tally {
-    /// Entries that its keys take in a canonical page.
+    /// Entries that its keys take in a canonical page, but for those that have a set: see [`set_entries`].
     pub(crate) entries: usize,
     /// References to the value sets of its keys.
     pub(crate) references: Vec<u64>,
@@ -137,9 +161,10 @@ impl Tally {
                 self.halves.push((line.key, line.valid.count_ones() as usize));
                 return;
             }
-            self.entries += 1;
             if line.is_spilled() {
                 self.references.push(line.slots[0]);
+            } else {
+                self.entries += 1;
             }
         })?;
         self.halves.sort_unstable_by_key(|half| half.0);
@@ -179,6 +204,28 @@ impl Lines {
                 self.lines.push(line);
             }
         })
+    }
+
+    /// Lays the values of small sets into entries. `values_of` reads them, and answers none for a set that stays one.
+    pub(crate) fn inline_sets<X>(
+        &mut self,
+        mut values_of: impl FnMut(&Line) -> Result<Option<Vec<E>>, X>,
+    ) -> Result<(), X> {
+        for index in 0..self.lines.len() {
+            let line = self.lines[index];
+            // Others that say to have a set contradict themselves, which is found when they are settled.
+            if (line.flags, line.valid) != (SPILLED, 0) {
+                continue;
+            }
+            let Some(values) = values_of(&line)? else { continue };
+            let (low, high) = values.split_at(values.len().min(VALUES_PER_ENTRY));
+            let flags = if high.is_empty() { EntryFlags::LIVE } else { FIRST };
+            self.lines[index] = line.with_values(low, flags);
+            if !high.is_empty() {
+                self.lines.push(line.with_values(high, SECOND));
+            }
+        }
+        Ok(())
     }
 
     /// Brings all entries into canonical order and form; answers how many keys they are.
@@ -242,7 +289,6 @@ fn rank(line: &Line) -> (E, bool) {
 
 /// The canonical entry of a key that has one.
 fn single(line: &Line) -> Result<HashEntry, LineFault> {
-    const SPILLED: u8 = EntryFlags::LIVE | EntryFlags::SPILLED;
     let [a, b, c, d] = line.slots;
     match (line.flags, line.valid) {
         (SPILLED, 0) => Ok(entry(line.key, line.slots, 0, SPILLED)),
@@ -258,8 +304,6 @@ fn single(line: &Line) -> Result<HashEntry, LineFault> {
 
 /// The canonical entries of a key that has two: one, if its values fit that.
 fn joined(first: &Line, second: &Line) -> Result<impl Iterator<Item = HashEntry>, LineFault> {
-    const FIRST: u8 = EntryFlags::LIVE | EntryFlags::HAS_SECOND;
-    const SECOND: u8 = EntryFlags::LIVE | EntryFlags::IS_SECOND;
     let malformed = Err(LineFault::Malformed(first.key));
     if (first.flags, second.flags) != (FIRST, SECOND) {
         return malformed;
@@ -383,6 +427,26 @@ mod tests {
         lines.lines.extend(keys.map(|key| line(key, EntryFlags::LIVE, 1)));
         assert_eq!(lines.settle(), Ok(1000));
         assert!(lines.entries.is_sorted_by_key(HashEntry::key));
+    }
+
+    #[test]
+    fn small_sets_become_entries() {
+        let spilled = line(E::from(5), SPILLED, 0);
+        for count in 1..=INLINE_VALUES_MAX as u64 {
+            let values: Vec<E> = (0..count).map(E::from).collect();
+            let mut lines = Lines { lines: vec![spilled], ..Lines::default() };
+            let mut read = |_: &Line| Ok::<_, ()>(Some(values.iter().rev().copied().collect()));
+            lines.inline_sets(&mut read).unwrap();
+            assert_eq!(lines.settle(), Ok(1));
+            assert_eq!(lines.entries.len(), set_entries(count));
+            assert_eq!(settled(&lines), [(E::from(5), values)]);
+        }
+        // One that stays a set, and a set of nothing, which there is not.
+        let mut lines = Lines { lines: vec![spilled], ..Lines::default() };
+        lines.inline_sets(|_| Ok::<_, ()>(None)).unwrap();
+        assert_eq!(lines.settle(), Ok(1));
+        lines.inline_sets(|_| Ok::<_, ()>(Some(Vec::new()))).unwrap();
+        assert_eq!(lines.settle(), Err(LineFault::Malformed(E::from(5))));
     }
 
     fn line(key: E, flags: u8, valid: u8) -> Line {

@@ -7,6 +7,8 @@
 //!   the number of keys; there the page gets as many keys as fit and a chain of overflow pages the rest;
 //! - bucket pages are numbered from 1 on in the order of the directory, a chain right behind its first page;
 //! - the keys of a page lie in ascending order from position 0 on, and so do the values of a key;
+//! - a key with at most four values has them in its entries, also if the store still has them in a set, from which others
+//!   were deleted;
 //! - value sets are made in the order in which their keys lie: small ones in shared pages by size class, large ones
 //!   as full leaves followed by their inner nodes. A value page's logical number is its page number.
 //!

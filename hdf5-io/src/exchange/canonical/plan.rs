@@ -1,4 +1,5 @@
-//! Pass one: how keys divide into pages, and how many pages of each kind there will be. Reads keys, not values.
+//! Pass one: how keys divide into pages, and how many pages of each kind there will be. Reads keys, and of
+//! sets how many values they have, not the values.
 //!
 //! A stretch of the scan order that has more keys than a page is divided whatever lies beside it. So all of a large
 //! snapshot's stretches are planned at once, on all processors; if one turns out too small for that, all are planned
@@ -10,10 +11,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use cidstore_core::E;
 use cidstore_core::hash::MAX_DEPTH;
 use cidstore_core::layout::bucket::ENTRIES_PER_BUCKET;
+use cidstore_core::layout::entry::SpillPointer;
 use cidstore_core::layout::value::{EXTENT_CAPACITIES, SMALL_SET_MAX, class_for, extents_per_page};
+use cidstore_core::protocol::content::Content;
 use cidstore_engine::{Snapshot, Store};
 
-use super::lines::Tally;
+use super::lines::{Tally, is_inline, set_entries};
 use super::sets::large_set_pages;
 use crate::exchange::error::Result;
 use crate::exchange::threads;
@@ -230,21 +233,36 @@ impl Keys<'_> {
         let tally = &mut self.tally;
         tally.clear();
         self.read_to = self.snapshot.visit_bucket_pages(start, |page| tally.add(page))?;
-        let entries = tally.entries;
-        let mut keys = Vec::new();
-        if entries > ENTRIES_PER_BUCKET {
-            let seed = self.store.hash_seed();
-            self.snapshot.visit_bucket(start, |key, content| {
-                let position = seed.hash(key).scan_position();
-                keys.push(PlannedKey { position, key, entries: content.entries() });
-            })?;
+        let mut entries = tally.entries;
+        for reference in &tally.references {
+            let values = self.snapshot.set_count(*reference)?;
+            entries += set_entries(values);
+            if !is_inline(values) {
+                self.sets.add(values);
+            }
         }
+        let fits = entries <= ENTRIES_PER_BUCKET;
+        let keys = if fits { Vec::new() } else { self.keys_of_bucket(start)? };
         self.buffer.push_back(Run { start, end: self.read_to, entries, keys });
         self.entries_read += entries;
-        for reference in &self.tally.references {
-            self.sets.add(self.snapshot.set_count(*reference)?);
-        }
         Ok(())
+    }
+
+    /// The keys of one bucket of the snapshot, and the entries of each.
+    fn keys_of_bucket(&self, start: u64) -> Result<Vec<PlannedKey>> {
+        let seed = self.store.hash_seed();
+        let (mut keys, mut sets) = (Vec::new(), Vec::new());
+        self.snapshot.visit_bucket(start, |key, content| {
+            if let Content::Spilled(SpillPointer { reference, .. }) = content {
+                sets.push((keys.len(), *reference));
+            }
+            let position = seed.hash(key).scan_position();
+            keys.push(PlannedKey { position, key, entries: content.entries() });
+        })?;
+        for (at, reference) in sets {
+            keys[at].entries = set_entries(self.snapshot.set_count(reference)?);
+        }
+        Ok(keys)
     }
 
     /// Entries of the keys of a stretch; if they are more than a page has, perhaps not all are counted.
