@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use cidstore_core::E;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::handle::Store;
 use crate::scan::{Cursor, Keys, Scan, Source};
 use crate::store::engine::Engine;
@@ -180,6 +180,20 @@ impl Snapshot {
     /// and [`Store::bulk_load`] there. What was written is removed then.
     pub fn backup(&self, path: impl AsRef<std::path::Path>) -> Result<()> {
         crate::backup::backup(self, path.as_ref())
+    }
+
+    /// Has each page checked from now on that is read from the snapshot or a clone of it. For those who write what they read
+    /// with checksums of their own, and would make damage look sound.
+    #[doc(hidden)]
+    pub fn check_pages(&self) {
+        self.frozen.check_pages();
+    }
+
+    /// What is said of damage in the snapshot that its reader found.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn corrupt(&self, detail: &str) -> Error {
+        self.frozen.engine().shared.corrupt(detail)
     }
 }
 

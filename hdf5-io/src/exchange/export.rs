@@ -43,6 +43,8 @@ pub fn export(
     }
     check_no_log(destination)?;
     let snapshot = store.snapshot()?;
+    // The copy gets checksums of its own, under which damage would look sound.
+    snapshot.check_pages();
     let plain = temporary_beside(destination)?;
     let (image, description) = write_store(store, &snapshot, plain.path(), options, progress)
         .map_err(|error| error.renamed(plain.path(), destination))?;

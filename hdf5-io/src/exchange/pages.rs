@@ -16,12 +16,13 @@ use cidstore_core::layout::entry::{EntryFlags, HashEntry, SpillPointer};
 use cidstore_core::layout::table::Space;
 use cidstore_core::layout::value::SMALL_SET_MAX;
 use cidstore_core::protocol::bucket_seal;
+use cidstore_core::sethash::SetHash;
 use cidstore_engine::Snapshot;
 use zerocopy::{FromZeros, IntoBytes};
 
 use super::canonical::bucket::{self, Place};
 use super::canonical::lines::{LineFault, Lines, is_inline};
-use super::canonical::plan::{Plan, PlannedBucket, chain};
+use super::canonical::plan::{Plan, PlannedBucket, chain, set_values};
 use super::canonical::sets::{PageBytes, SetBuilder};
 use super::error::{ExchangeError, Result};
 use super::image::{Image, Part};
@@ -102,7 +103,7 @@ impl Pages<'_> {
 
     /// The snapshot gave two different answers: its store is damaged.
     fn contradiction(&self, detail: &str) -> ExchangeError {
-        ExchangeError::content(&self.image.path, "/", detail)
+        self.snapshot.corrupt(detail).into()
     }
 }
 
@@ -291,9 +292,9 @@ impl<'a> Worker<'a> {
                 })?;
         }
         lines.inline_sets(|line| {
-            let reference = line.slots[0];
-            let count = snapshot.set_count(reference)?;
-            is_inline(count).then(|| pages.small_set(line.key, reference, count)).transpose()
+            let set = SpillPointer::from_slots(line.slots);
+            let count = set_values(snapshot, &set)?;
+            is_inline(count).then(|| pages.inline_values(line.key, &set, count)).transpose()
         })
     }
 
@@ -304,8 +305,10 @@ impl<'a> Worker<'a> {
             let Some(entry) = built.get_mut(page).and_then(|page| page.entries.get_mut(at)) else {
                 continue;
             };
-            let reference = SpillPointer::from_slots(entry.slots).reference;
-            entry.slots = pages.copy_set(entry.key(), reference, sets, value_pages)?.to_slots();
+            let (key, set) = (entry.key(), SpillPointer::from_slots(entry.slots));
+            let copy = pages.copy_set(key, &set, sets, value_pages)?;
+            pages.check_copy(key, &set, copy.value_count, copy.checksum())?;
+            entry.slots = copy.to_slots();
         }
         Ok(())
     }
@@ -316,20 +319,20 @@ impl Pages<'_> {
     fn copy_set(
         &self,
         key: E,
-        reference: u64,
+        set: &SpillPointer,
         sets: &mut SetBuilder,
         value_pages: &mut ValuePages,
     ) -> Result<SpillPointer> {
         let mut take = |number: u32, page: &PageBytes| value_pages.add(self.image, number, page);
-        let count = self.snapshot.set_count(reference)?;
+        let count = set_values(self.snapshot, set)?;
         if count <= SMALL_SET_MAX as u64 {
-            let mut values = self.small_set(key, reference, count)?;
+            let mut values = self.small_set(key, set, count)?;
             return sets.add_small(key, &mut values, &mut take);
         }
         let mut large = sets.begin_large(key, count);
         let mut part = Vec::new();
         let mut added = Ok(true);
-        self.snapshot.visit_set(reference, |values| {
+        self.snapshot.visit_set(set.reference, |values| {
             if matches!(added, Ok(true)) {
                 part.clear();
                 part.extend_from_slice(values);
@@ -343,10 +346,30 @@ impl Pages<'_> {
     }
 
     /// The values of a set that says to have so many, at most [`SMALL_SET_MAX`].
-    fn small_set(&self, key: E, reference: u64, count: u64) -> Result<Vec<E>> {
+    fn small_set(&self, key: E, set: &SpillPointer, count: u64) -> Result<Vec<E>> {
         let mut values = Vec::with_capacity(count as usize);
-        self.snapshot.visit_set(reference, |part| values.extend_from_slice(part))?;
+        self.snapshot.visit_set(set.reference, |part| values.extend_from_slice(part))?;
         if values.len() as u64 == count { Ok(values) } else { Err(self.miscounts(key)) }
+    }
+
+    /// The values of a set that has so few that they fit the entries of its key.
+    fn inline_values(&self, key: E, set: &SpillPointer, count: u64) -> Result<Vec<E>> {
+        let values = self.small_set(key, set, count)?;
+        let hash: SetHash = values.iter().copied().collect();
+        self.check_copy(key, set, values.len() as u32, hash.0)?;
+        Ok(values)
+    }
+
+    /// Holds what was copied of a set against what its key's entry says.
+    fn check_copy(&self, key: E, set: &SpillPointer, count: u32, hash: u128) -> Result<()> {
+        if count != set.value_count {
+            return Err(self.miscounts(key));
+        }
+        if hash != set.checksum() {
+            let detail = format!("the set of key {key} has other values than its hash says");
+            return Err(self.contradiction(&detail));
+        }
+        Ok(())
     }
 
     fn miscounts(&self, key: E) -> ExchangeError {

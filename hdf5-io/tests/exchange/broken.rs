@@ -3,10 +3,19 @@
 use std::fs;
 use std::path::Path;
 
-use cidstore_hdf5::exchange::{Compression, ExchangeError};
+use cidstore_core::E;
+use cidstore_core::crc::page_checksum;
+use cidstore_core::layout::PAGE_BYTES;
+use cidstore_core::layout::bucket::BucketPage;
+use cidstore_core::layout::superblock::Superblock;
+use cidstore_core::layout::table::{Space, TableSlot};
+use cidstore_core::protocol::bucket_seal;
+use cidstore_engine::{Error, Store};
+use cidstore_hdf5::exchange::{self, Compression, ExchangeError, ExportOptions};
 use cidstore_testkit::content::assert_store;
 use cidstore_testkit::random::Random;
 use cidstore_testkit::{Model, Scratch};
+use zerocopy::{FromBytes, IntoBytes};
 
 use super::{content, export, fill, import, names, store_at};
 
@@ -136,4 +145,99 @@ fn another_encoding_is_not_guessed_at() {
         attribute.create("encoding-version").unwrap().write_scalar(&version).unwrap();
     });
     assert!(said.contains("9.0.0"), "{said}");
+}
+
+/// Bytes are damaged on disk, and the store is opened as by default: reads do not check.
+#[test]
+fn damage_in_a_store_is_not_exported_as_sound() {
+    // Inline, in a small set, in a large one.
+    for others in [0_u64, 20, 900] {
+        let scratch = Scratch::new();
+        let value = E::new(0xabcd_ef01_2345_6789, 0x1357_9bdf_0246_8ace);
+        let store = store_at(&scratch.data());
+        let values = (0..others).map(E::from).chain([value]);
+        store.bulk_load(values.map(|value| (E::from(7), value))).unwrap();
+        store.close().unwrap();
+        drop(store);
+
+        let mut bytes = scratch.data_bytes();
+        let places: Vec<usize> = (0..bytes.len() - 16)
+            .step_by(8)
+            .filter(|&at| bytes[at..].starts_with(value.as_bytes()))
+            .collect();
+        assert!(!places.is_empty());
+        places.iter().for_each(|&at| bytes[at] ^= 1);
+        fs::write(scratch.data(), &bytes).unwrap();
+
+        let store = Store::open(scratch.data()).unwrap();
+        let to = scratch.path().join("export.h5");
+        let said = exchange::export(&store, &to, &ExportOptions::default(), &mut |_| ());
+        assert!(
+            matches!(&said, Err(ExchangeError::Store(Error::Corrupt { path, .. })) if *path == scratch.data()),
+            "{others}: {said:?}"
+        );
+        assert_eq!(names(scratch.path()), ["data.h5", "data.h5-wal"], "something was left behind");
+    }
+}
+
+/// Where a page of a small file begins.
+fn place(superblock: &Superblock, space: Space, page: u32) -> usize {
+    let mut rest = page;
+    for segment in superblock.segments(space) {
+        if rest < segment.page_count {
+            return segment.offset() as usize + rest as usize * PAGE_BYTES;
+        }
+        rest -= segment.page_count;
+    }
+    panic!("no page {page} in {space:?}");
+}
+
+/// The checksum of a page, after a change of it.
+fn changed(bytes: &mut [u8], at: (Space, u32, usize), change: impl FnOnce(&mut [u8])) -> u32 {
+    let (space, number, offset) = at;
+    let page = &mut bytes[offset..offset + PAGE_BYTES];
+    change(page);
+    page_checksum(space, number, (&*page).try_into().unwrap())
+}
+
+/// A set that its key's entry does not mean, where all pages have checksums that fit.
+#[test]
+fn a_set_of_other_values_is_not_exported() {
+    for count in [5_u64, 300] {
+        let scratch = Scratch::new();
+        let store = store_at(&scratch.data());
+        store.bulk_load((0..count).map(|value| (E::from(7), E::from(value)))).unwrap();
+        let file = scratch.path().join("forged.h5");
+        export(&store, &file, None);
+        let mut bytes = fs::read(&file).unwrap();
+        let newest = Superblock::read_from_bytes(&bytes[..PAGE_BYTES]).unwrap();
+        let mut roots = newest.roots;
+        let bucket = place(&newest, Space::Buckets, 1);
+        let checksum = changed(&mut bytes, (Space::Buckets, 1, bucket), |page| {
+            let mut forged = BucketPage::read_from_bytes(page).unwrap();
+            forged.entries[0].slots[2] ^= 1;
+            bucket_seal::seal(&mut forged);
+            page.copy_from_slice(forged.as_bytes());
+        });
+        let node = roots[0].slot.page;
+        let at = (Space::Tables, node, place(&newest, Space::Tables, node));
+        roots[0].slot.checksum = changed(&mut bytes, at, |page| {
+            let slot = TableSlot { page: 1, checksum };
+            page[..size_of_val(&slot)].copy_from_slice(slot.as_bytes());
+        });
+        for slot in bytes.chunks_exact_mut(PAGE_BYTES).take(2) {
+            let mut superblock = Superblock::read_from_bytes(slot).unwrap();
+            superblock.roots = roots;
+            superblock.seal();
+            slot.copy_from_slice(superblock.as_bytes());
+        }
+        fs::write(&file, bytes).unwrap();
+        let forged = Store::options().read_only(true).verify_reads(true).open(&file).unwrap();
+        assert_eq!(forged.value_count(7).unwrap(), count);
+        let to = scratch.path().join("export.h5");
+        let said = exchange::export(&forged, &to, &ExportOptions::default(), &mut |_| ());
+        let said = said.unwrap_err();
+        assert!(matches!(said, ExchangeError::Store(Error::Corrupt { .. })), "{said:?}");
+        assert!(said.to_string().contains("other values than its hash says"), "{said}");
+    }
 }

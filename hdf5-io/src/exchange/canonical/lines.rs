@@ -9,7 +9,9 @@ use cidstore_core::E;
 use cidstore_core::ecc::{self, DECODE, DOUBLE};
 use cidstore_core::layout::PAGE_WORDS;
 use cidstore_core::layout::bucket::{BucketPage, ENTRIES_PER_BUCKET, TAGS_WORD};
-use cidstore_core::layout::entry::{EntryFlags, HashEntry, INLINE_VALUES_MAX, VALUES_PER_ENTRY};
+use cidstore_core::layout::entry::{
+    EntryFlags, HashEntry, INLINE_VALUES_MAX, SpillPointer, VALUES_PER_ENTRY,
+};
 use cidstore_core::probe;
 
 /// Version of every canonical entry: its position was published once.
@@ -140,8 +142,8 @@ pub(crate) fn for_each_line(
 pub(crate) struct Tally {
     /// Entries that its keys take in a canonical page, but for those that have a set: see [`set_entries`].
     pub(crate) entries: usize,
-    /// References to the value sets of its keys.
-    pub(crate) references: Vec<u64>,
+    /// The value sets of its keys.
+    pub(crate) sets: Vec<SpillPointer>,
     /// Halves of keys with two entries, and how many values each has. For reuse.
     halves: Vec<(E, usize)>,
 }
@@ -150,7 +152,7 @@ impl Tally {
     /// Forgets everything.
     pub(crate) fn clear(&mut self) {
         self.entries = 0;
-        self.references.clear();
+        self.sets.clear();
     }
 
     /// Adds the entries of a page.
@@ -162,7 +164,7 @@ impl Tally {
                 return;
             }
             if line.is_spilled() {
-                self.references.push(line.slots[0]);
+                self.sets.push(SpillPointer::from_slots(line.slots));
             } else {
                 self.entries += 1;
             }

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use cidstore_core::E;
 use cidstore_core::hash::MAX_DEPTH;
 use cidstore_core::layout::bucket::ENTRIES_PER_BUCKET;
-use cidstore_core::layout::entry::SpillPointer;
+use cidstore_core::layout::entry::{SetReference, SpillPointer};
 use cidstore_core::layout::value::{EXTENT_CAPACITIES, SMALL_SET_MAX, class_for, extents_per_page};
 use cidstore_core::protocol::content::Content;
 use cidstore_engine::{Snapshot, Store};
@@ -181,6 +181,18 @@ pub(crate) fn chain(entries: impl IntoIterator<Item = usize>) -> Vec<usize> {
     pages
 }
 
+/// How many values a set has. Both passes ask here: a damaged store must not give them two answers.
+pub(crate) fn set_values(snapshot: &Snapshot, set: &SpillPointer) -> Result<u64> {
+    match SetReference::decode(set.reference) {
+        // What the pointer says is held against the values when they are copied, and to ask their page costs its checksum.
+        Some(SetReference { extent: Some(_), .. }) if set.value_count <= SMALL_SET_MAX as u32 => {
+            Ok(set.value_count.into())
+        }
+        // The pointer of a large one says it modulo 2^32.
+        _ => Ok(snapshot.set_count(set.reference)?),
+    }
+}
+
 /// A bucket of the snapshot on its way into the plan.
 struct Run {
     /// Where it lies in the scan order.
@@ -234,8 +246,8 @@ impl Keys<'_> {
         tally.clear();
         self.read_to = self.snapshot.visit_bucket_pages(start, |page| tally.add(page))?;
         let mut entries = tally.entries;
-        for reference in &tally.references {
-            let values = self.snapshot.set_count(*reference)?;
+        for set in &tally.sets {
+            let values = set_values(self.snapshot, set)?;
             entries += set_entries(values);
             if !is_inline(values) {
                 self.sets.add(values);
@@ -253,14 +265,14 @@ impl Keys<'_> {
         let seed = self.store.hash_seed();
         let (mut keys, mut sets) = (Vec::new(), Vec::new());
         self.snapshot.visit_bucket(start, |key, content| {
-            if let Content::Spilled(SpillPointer { reference, .. }) = content {
-                sets.push((keys.len(), *reference));
+            if let Content::Spilled(set) = content {
+                sets.push((keys.len(), *set));
             }
             let position = seed.hash(key).scan_position();
             keys.push(PlannedKey { position, key, entries: content.entries() });
         })?;
-        for (at, reference) in sets {
-            keys[at].entries = set_entries(self.snapshot.set_count(reference)?);
+        for (at, set) in sets {
+            keys[at].entries = set_entries(set_values(self.snapshot, &set)?);
         }
         Ok(keys)
     }
