@@ -189,6 +189,17 @@ impl Snapshot {
         self.frozen.check_pages();
     }
 
+    /// Device and inode of the store's file.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] if the system does not tell.
+    #[doc(hidden)]
+    pub fn file_identity(&self) -> Result<(u64, u64)> {
+        let identity = self.frozen.engine().shared.file.identity()?;
+        Ok((identity.device, identity.inode))
+    }
+
     /// What is said of damage in the snapshot that its reader found.
     #[doc(hidden)]
     #[must_use]

@@ -1,7 +1,8 @@
 //! Export: a snapshot of a store as a clean, canonical HDF5 file that is a store as well.
 
-use std::fs::{File, OpenOptions};
-use std::io::ErrorKind;
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -9,7 +10,7 @@ use cidstore_core::E;
 use cidstore_core::hash::HashSeed;
 use cidstore_core::layout::table::{TableRoot, TableSlot};
 use cidstore_core::sethash::mix;
-use cidstore_engine::{Snapshot, Store};
+use cidstore_engine::{Error, Snapshot, Store};
 use tempfile::NamedTempFile;
 
 use super::canonical::plan::{Plan, SCAN_END};
@@ -27,7 +28,8 @@ use super::{ExportOptions, Exported, Progress, Stage};
 ///
 /// # Errors
 /// [`ExchangeError::Exists`] if something is at `destination` and [`ExportOptions::replace`] does not allow it, or a
-/// log is beside it; [`ExchangeError::Io`] if a folder is there; else what the store, the library or the system said.
+/// log is beside it; [`ExchangeError::Io`] if a folder or `store` itself is there; [`Error::Locked`] if another store is that
+/// somebody writes to; [`Error::Corrupt`] if `store` is damaged; else what the store, the library or the system said.
 pub fn export(
     store: &Store,
     destination: &Path,
@@ -43,6 +45,7 @@ pub fn export(
     }
     check_no_log(destination)?;
     let snapshot = store.snapshot()?;
+    check_not_in_use(&snapshot, destination)?;
     // The copy gets checksums of its own, under which damage would look sound.
     snapshot.check_pages();
     let plain = temporary_beside(destination)?;
@@ -71,6 +74,24 @@ pub(super) fn check_no_log(destination: &Path) -> Result<()> {
         return Err(ExchangeError::Exists { path });
     }
     Ok(())
+}
+
+/// Refuses to replace the store that is exported, or another that somebody has open for writing, whose log may lie elsewhere:
+/// its writer would go on in a file that has no name any more. Who only reads keeps what was there.
+fn check_not_in_use(snapshot: &Snapshot, destination: &Path) -> Result<()> {
+    // Not what a link leads to: it is the link that is replaced.
+    let there = destination.symlink_metadata().ok().filter(Metadata::is_file);
+    let Some(there) = there else { return Ok(()) };
+    if snapshot.file_identity()? == (there.dev(), there.ino()) {
+        let said = "it is the store that is exported";
+        let source = io::Error::new(ErrorKind::ResourceBusy, said);
+        return Err(ExchangeError::io(destination, "replace")(source));
+    }
+    match Store::options().create(false).read_only(true).open(destination) {
+        Err(locked @ Error::Locked { .. }) => Err(locked.into()),
+        // Anything else is no store, or not in use.
+        _ => Ok(()),
+    }
 }
 
 /// An empty file of ours in the folder of `destination`; it goes away unless it is published.

@@ -1,6 +1,7 @@
 //! What goes out comes back, and is the same bytes when it goes out again.
 
 use std::fs;
+use std::path::Path;
 
 use cidstore_core::E;
 use cidstore_core::hash::HashSeed;
@@ -287,4 +288,50 @@ fn nothing_is_replaced_unasked() {
     assert!(matches!(refused, Err(ExchangeError::Exists { path }) if path == scratch.log()));
     assert_eq!(model_of(&store).value_len(), 1);
     assert_eq!(names(scratch.path()), ["data.h5", "data.h5-wal", "there"]);
+}
+
+/// Its log lies elsewhere, so none beside the file tells that it is in use.
+#[test]
+fn a_store_in_use_is_not_replaced() {
+    let scratch = Scratch::new();
+    let open = |path: &Path, log: &str, read_only: bool| {
+        let options = Store::options().wal_path(scratch.path().join(log)).read_only(read_only);
+        options.durability(Durability::Buffered).open(path).unwrap()
+    };
+    let [own, other, alias] = ["own", "other", "alias"].map(|name| scratch.path().join(name));
+    let store = open(&own, "log", false);
+    store.insert(1, 2).unwrap();
+    let second = open(&other, "other-log", false);
+    second.insert(3, 4).unwrap();
+    fs::hard_link(&own, &alias).unwrap();
+    let there = names(scratch.path());
+
+    let options = ExportOptions { replace: true, ..ExportOptions::default() };
+    let refused =
+        |store: &Store, to: &Path| exchange::export(store, to, &options, &mut |_| ()).unwrap_err();
+    for path in [&own, &alias] {
+        let said = refused(&store, path).to_string();
+        assert!(said.contains("is the store that is exported"), "{said}");
+    }
+    let said = refused(&store, &other);
+    let holder = Some(std::process::id());
+    assert!(
+        matches!(&said, ExchangeError::Store(Error::Locked { path, pid }) if *path == other && *pid == holder),
+        "{said:?}"
+    );
+    assert_eq!(names(scratch.path()), there);
+    store.insert(5, 6).unwrap();
+    store.close().unwrap();
+    drop(store);
+    // Nor if the store is only read.
+    let store = open(&own, "log", true);
+    assert_eq!(store.len(), 2);
+    let said = refused(&store, &own).to_string();
+    assert!(said.contains("is the store that is exported"), "{said}");
+    // One that nobody has open any more may be replaced.
+    second.close().unwrap();
+    drop(second);
+    exchange::export(&store, &other, &options, &mut |_| ()).unwrap();
+    let replaced = Store::options().read_only(true).open(&other).unwrap();
+    assert_eq!(model_of(&replaced), model_of(&store));
 }
