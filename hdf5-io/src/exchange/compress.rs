@@ -183,16 +183,26 @@ fn open<T: H5Type>(file: &File, path: &Path, part: Part) -> Result<(Dataset, u64
         [rows] if rows > 0 && rows.is_multiple_of(per_page::<T>()) => rows as u64,
         _ => return Err(wrong(format!("has shape {shape:?}, which is no number of pages"))),
     };
-    // What was never written reads as zeros without end: a damaged shape must not cost a full disk.
-    let (stored, whole) = (dataset.storage_size(), rows * size_of::<T>() as u64);
-    if stored == 0 || whole / stored > COMPRESSION_MAX {
-        return Err(wrong(format!("says to have {whole} bytes, of which {stored} are there")));
-    }
+    check_stored(&dataset, rows, size_of::<T>()).map_err(wrong)?;
     Ok((dataset, rows / per_page::<T>() as u64))
 }
 
 /// No dataset is compressed better: gzip makes zeros a thousand times smaller.
 const COMPRESSION_MAX: u64 = 2000;
+
+/// Refuses a dataset of so many elements of so many bytes if hardly anything of them is there. What was never written reads
+/// as zeros without end: a shape that is damaged or made up must not cost a full disk, or days.
+pub(super) fn check_stored(
+    dataset: &Dataset,
+    elements: u64,
+    bytes: usize,
+) -> std::result::Result<(), String> {
+    let (stored, whole) = (dataset.storage_size(), elements.saturating_mul(bytes as u64));
+    if whole > stored.saturating_mul(COMPRESSION_MAX) {
+        return Err(format!("says to have {whole} bytes, of which {stored} are there"));
+    }
+    Ok(())
+}
 
 /// Reads what `/config` says.
 fn read_description(file: &File, path: &Path) -> Result<(Identity, [TableRoot; 3])> {

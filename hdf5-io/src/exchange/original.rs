@@ -18,6 +18,7 @@ use cidstore_core::ecc;
 use hdf5::types::{CompoundType, IntSize, TypeDescriptor};
 use hdf5::{Dataset, Datatype, File, Group};
 
+use super::compress;
 use super::dtype::{OriginalEntry, OriginalValue};
 use super::error::{ExchangeError, Result};
 
@@ -195,11 +196,9 @@ impl<'a> Original<'a> {
         let [rows] = shape[..] else {
             return Err(self.wrong(object, format!("has shape {shape:?}, not one dimension")));
         };
-        if rows > 0 && dataset.storage_size() == 0 {
-            return Err(
-                self.wrong(object, format!("says to have {rows} elements, and none is there"))
-            );
-        }
+        let kind = dataset.dtype().map_err(|error| self.wrong(object, error.to_string()))?;
+        compress::check_stored(dataset, rows as u64, kind.size())
+            .map_err(|detail| self.wrong(object, detail))?;
         Ok(rows)
     }
 }

@@ -175,3 +175,24 @@ fn what_is_wrong_is_named() {
     });
     assert!(miscounted.contains("5 of its 4 entries"), "{miscounted}");
 }
+
+/// Rows that were never written read as zeros without end.
+#[test]
+fn rows_that_are_hardly_there_are_refused() {
+    const ROWS: usize = 1_000_000_000_000;
+    let bucket = "/buckets/bucket_1";
+    let said = refused(|file| {
+        file.unlink(bucket).unwrap();
+        let rows = file.new_dataset_builder().chunk(1024).empty::<Entry>();
+        let rows = rows.shape((ROWS..,)).create(bucket).unwrap();
+        rows.write_slice(&[spilled(u128::MAX)], 0..1).unwrap();
+    });
+    assert!(said.starts_with(bucket) && said.contains("are there"), "{said}");
+    let values = "/values/sp/sp_0_0_3";
+    let said = refused(|file| {
+        file.unlink(values).unwrap();
+        let rows = file.new_dataset_builder().chunk(1024).empty::<u64>();
+        rows.shape((ROWS..,)).create(values).unwrap().write_slice(&[9_u64], 0..1).unwrap();
+    });
+    assert!(said.starts_with(values) && said.contains("are there"), "{said}");
+}
