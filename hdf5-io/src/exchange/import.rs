@@ -10,6 +10,7 @@ use cidstore_core::layout::PAGE_BYTES;
 use cidstore_core::layout::superblock::{MAGIC, SUPERBLOCK_OFFSETS, Superblock};
 use cidstore_core::layout::table::Space;
 use cidstore_engine::{BulkLoader, BulkProgress, Store};
+use hdf5::types::{FixedAscii, FixedUnicode, TypeDescriptor, VarLenAscii, VarLenUnicode};
 use tempfile::{NamedTempFile, TempPath};
 
 use super::container::{ENCODING_TYPE, ENCODING_VERSION, LAYOUT};
@@ -19,6 +20,9 @@ use super::library_file::{self, LibraryFile};
 use super::original::Original;
 use super::read::Content;
 use super::{ImportOptions, Imported, Progress, Stage, compress, export};
+
+/// So much of a text attribute is read: more than what it is compared with.
+const TEXT_BYTES_MAX: usize = 64;
 
 /// Imports a file as a new store at `destination`, where nothing is yet.
 ///
@@ -157,11 +161,11 @@ impl<'a> Source<'a> {
             let detail = format!("neither a CIDStore file nor one that HDF5 can read: {error}");
             ExchangeError::content(path, "/", detail)
         })?;
-        let Some(encoding) = text(&file, "encoding-type") else {
+        let Some(encoding) = text(&file, path, "encoding-type")? else {
             return Ok(Self::Original { path, file });
         };
-        let version = text(&file, "encoding-version").unwrap_or_default();
-        let layout = text(&file, "layout").unwrap_or_default();
+        let version = text(&file, path, "encoding-version")?.unwrap_or_default();
+        let layout = text(&file, path, "layout")?.unwrap_or_default();
         let known = major(&version) == major(ENCODING_VERSION);
         if encoding != ENCODING_TYPE || layout != LAYOUT || !known {
             let detail = format!(
@@ -234,16 +238,36 @@ fn major(version: &str) -> Option<&str> {
     version.split('.').next()
 }
 
-/// A fixed-length ASCII attribute of the root, if it is there and is one.
-fn text(file: &hdf5::File, name: &str) -> Option<String> {
-    let attribute = file.attr(name).ok()?;
-    match attribute.dtype().ok()?.to_descriptor().ok()? {
-        hdf5::types::TypeDescriptor::FixedAscii(_)
-        | hdf5::types::TypeDescriptor::FixedUnicode(_) => {
-            attribute.read_scalar::<hdf5::types::FixedAscii<64>>().ok().map(|text| text.to_string())
-        }
-        _ => Some(attribute.read_scalar::<hdf5::types::VarLenUnicode>().ok()?.to_string()),
+/// A text among the attributes of the root; `None` if there is no such attribute. One that is no text is not the same as none.
+fn text(file: &hdf5::File, path: &Path, name: &str) -> Result<Option<String>> {
+    read_text(file, name)
+        .map_err(|error| ExchangeError::content(path, &format!("/:{name}"), error.to_string()))
+}
+
+fn read_text(file: &hdf5::File, name: &str) -> hdf5::Result<Option<String>> {
+    if !file.attr_names()?.iter().any(|there| there == name) {
+        return Ok(None);
     }
+    let attribute = file.attr(name)?;
+    if !attribute.is_scalar() {
+        return Err(format!("has shape {:?}, and is to be one text", attribute.shape()).into());
+    }
+    // The library brings every length into ours, but no encoding into another. It does not look whether the bytes are text.
+    let lossy = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let text = match attribute.dtype()?.to_descriptor()? {
+        TypeDescriptor::FixedAscii(_) => {
+            lossy(attribute.read_scalar::<FixedAscii<TEXT_BYTES_MAX>>()?.as_bytes())
+        }
+        TypeDescriptor::FixedUnicode(_) => {
+            lossy(attribute.read_scalar::<FixedUnicode<TEXT_BYTES_MAX>>()?.as_bytes())
+        }
+        TypeDescriptor::VarLenAscii => lossy(attribute.read_scalar::<VarLenAscii>()?.as_bytes()),
+        TypeDescriptor::VarLenUnicode => {
+            lossy(attribute.read_scalar::<VarLenUnicode>()?.as_bytes())
+        }
+        kind => return Err(format!("is of type {kind}, and is to be text").into()),
+    };
+    Ok(Some(text))
 }
 
 /// `None` if the file has no superblock of ours; `Some(None)` if it has, and none is sound.
@@ -267,7 +291,7 @@ fn was_moved(path: &Path, superblock: Option<&Superblock>) -> bool {
         return false;
     };
     let Ok(file) = library_file::open(path) else { return false };
-    if text(&file, "layout").as_deref() != Some(LAYOUT) {
+    if !text(&file, path, "layout").is_ok_and(|layout| layout.as_deref() == Some(LAYOUT)) {
         return false;
     }
     let pages = file.dataset(Part::Buckets.object());

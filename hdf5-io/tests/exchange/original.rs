@@ -6,6 +6,7 @@ use cidstore_core::ecc;
 use cidstore_hdf5::exchange::ExchangeError;
 use cidstore_testkit::content::assert_store;
 use cidstore_testkit::{Model, Scratch};
+use hdf5::types::{FixedAscii, FixedUnicode, VarLenAscii, VarLenUnicode};
 use hdf5::{File, H5Type};
 
 use super::{import, store_at};
@@ -195,4 +196,45 @@ fn rows_that_are_hardly_there_are_refused() {
         rows.shape((ROWS..,)).create(values).unwrap().write_slice(&[9_u64], 0..1).unwrap();
     });
     assert!(said.starts_with(values) && said.contains("are there"), "{said}");
+}
+
+/// Gives a file an `encoding-type`, in this type and this shape.
+fn encoded<T: H5Type>(shape: Option<usize>, value: T) -> impl Fn(&File) {
+    move |file| {
+        let attribute = file.new_attr::<T>();
+        match shape {
+            None => attribute.create("encoding-type").unwrap().as_writer().write_scalar(&value),
+            Some(_) => {
+                let attribute = attribute.shape(1).create("encoding-type").unwrap();
+                attribute.write_raw(std::slice::from_ref(&value))
+            }
+        }
+        .unwrap();
+    }
+}
+
+/// A file that names an encoding is not the original's, in whatever type it does so.
+#[test]
+fn another_encoding_is_told_in_any_type() {
+    let other = "somebody-elses";
+    let texts = [
+        refused(encoded(None, FixedAscii::<14>::from_ascii(other).unwrap())),
+        refused(encoded(None, other.parse::<FixedUnicode<14>>().unwrap())),
+        refused(encoded(None, VarLenAscii::from_ascii(other).unwrap())),
+        refused(encoded(None, other.parse::<VarLenUnicode>().unwrap())),
+    ];
+    for said in texts {
+        assert!(said.contains(other), "{said}");
+    }
+    let odd = [
+        refused(encoded(None, 5_u64)),
+        refused(encoded(Some(1), FixedAscii::<14>::from_ascii(other).unwrap())),
+        refused(|file| {
+            let attribute = file.new_attr::<FixedAscii<14>>().shape(hdf5::Extents::Null);
+            attribute.create("encoding-type").unwrap();
+        }),
+    ];
+    for said in odd {
+        assert!(said.starts_with("/:encoding-type"), "{said}");
+    }
 }
