@@ -38,9 +38,11 @@ fn nothing(_: &WriterState, _: u32) -> Result<()> {
 }
 
 impl Store {
-    /// Sorts all buckets and sets, drops tombstones, merges what is sparse, and makes the file as short as it can.
+    /// Sorts all buckets and sets, drops tombstones, merges what is sparse, and cuts off the end of the file what is free there.
     ///
-    /// Reads and writes go on meanwhile. Never ends with a longer file than it began with, other writes aside.
+    /// Reads and writes go on meanwhile. Never ends with a longer file than it began with, other writes aside. A page is moved to
+    /// the front among those of its own kind: space that sets once had, in front of buckets that are still there, stays in the
+    /// file, free for other sets. A [backup](Store::backup) is as short as a file can be.
     ///
     /// # Errors
     ///
