@@ -1,5 +1,5 @@
 //! Maintenance and looking inside. All of it runs on the `blocking` pool, beside reads and writes; it is not in the
-//! queue. None of it changes what a reader sees.
+//! queue. None of it changes what a reader sees. From within a transaction it is refused, but for what only tells.
 
 use std::io;
 
@@ -79,7 +79,7 @@ impl CidStore {
     /// See [`CidStore`].
     pub async fn auto_tune(&self, metrics: &Metrics) -> Result<Decision> {
         let metrics = metrics.clone();
-        self.on_pool(move |store| store.auto_tune(&metrics)).await
+        self.on_pool_or_nested(move |store| store.auto_tune(&metrics)).await
     }
 
     /// What the store has done so far, for [`auto_tune`](Self::auto_tune) and for differences.
@@ -88,7 +88,7 @@ impl CidStore {
     ///
     /// See [`CidStore`].
     pub async fn metrics(&self) -> Result<Metrics> {
-        self.on_pool(|store| store.check_open().map(|()| store.metrics())).await
+        self.on_pool_or_nested(|store| store.check_open().map(|()| store.metrics())).await
     }
 
     /// The metrics as OpenMetrics text, for Prometheus.
@@ -138,6 +138,8 @@ impl CidStore {
     /// [`Error::Io`] if `out` fails. Else see [`CidStore`].
     pub async fn debug_dump(&self, out: &mut (impl io::Write + Send)) -> Result<()> {
         let path = self.store().storage()?.path;
+        // Here, as for all that runs on the pool.
+        self.store().check_not_nested()?;
         let (sender, mut pieces) = channel(DUMP_PIECES);
         let store = self.store().clone();
         let dump = blocking::unblock(move || store.debug_dump(&mut Pieces(sender)));

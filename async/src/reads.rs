@@ -19,7 +19,7 @@ impl CidStore {
         // As `read`, without its future around the answer: it would be moved once more.
         match self.reads() {
             Reads::Inline => self.store().get(key),
-            Reads::Pool => Box::pin(self.on_pool(move |store| store.get(key))).await,
+            Reads::Pool => Box::pin(self.read_on_pool(move |store| store.get(key))).await,
         }
     }
 
@@ -113,13 +113,14 @@ impl CidStore {
         self.on_pool(|store| store.snapshot()).await
     }
 
-    /// The counters of the store, at one time between two writes. Runs on the `blocking` pool.
+    /// The counters of the store, at one time between two writes. Runs on the `blocking` pool; within a transaction
+    /// at once, and tells how the store was when that began.
     ///
     /// # Errors
     ///
     /// See [`CidStore`].
     pub async fn stats(&self) -> Result<Stats> {
-        self.on_pool(|store| store.check_open().map(|()| store.stats())).await
+        self.on_pool_or_nested(|store| store.check_open().map(|()| store.stats())).await
     }
 
     /// All pairs, in no order that means something. Weakly consistent, as [`Scan`](cidstore_engine::Scan) is.

@@ -136,6 +136,8 @@ impl CidStore {
     pub async fn close(&self) -> Result<()> {
         // A fork has no consumer that could answer.
         self.store.check_open()?;
+        // Nor could the consumer close while this thread has the writer's lock.
+        self.store.check_not_nested()?;
         self.queue()?.close().await
     }
 
@@ -180,17 +182,38 @@ impl CidStore {
         match self.reads {
             Reads::Inline => read(self.store()),
             // Boxed, so that the future of a read that needs no pool is small.
-            Reads::Pool => Box::pin(self.on_pool(read)).await,
+            Reads::Pool => Box::pin(self.read_on_pool(read)).await,
         }
     }
 
-    /// Runs what may block on the pool.
+    /// Runs a read on the pool. It waits for nobody, so it may come from within a transaction, too.
+    pub(crate) async fn read_on_pool<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Store) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let store = self.store().clone();
+        blocking::unblock(move || read(&store)).await
+    }
+
+    /// Runs what may wait for the writer on the pool, but not from within a transaction.
     pub(crate) async fn on_pool<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Store) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let store = self.store().clone();
-        blocking::unblock(move || work(&store)).await
+        // Here: the pool's thread would not know, and wait for this one.
+        self.store().check_not_nested()?;
+        self.read_on_pool(work).await
+    }
+
+    /// As [`on_pool`](Self::on_pool), for what the store answers within a transaction, too: that then runs here.
+    pub(crate) async fn on_pool_or_nested<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Store) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        if self.store().check_not_nested().is_err() {
+            return work(self.store());
+        }
+        self.read_on_pool(work).await
     }
 
     pub(crate) fn reads(&self) -> Reads {

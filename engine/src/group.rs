@@ -154,7 +154,8 @@ impl Store {
 /// Ends when a write is durable. Made by [`Store::when_durable`].
 ///
 /// Answers [`Error::OutcomeUnknown`] if the store fails before, [`Error::Closed`] if it is closed before, and
-/// [`Error::InvalidOption`] for a number that no write has yet.
+/// [`Error::InvalidOption`] for a number that no write has yet. First polled within a transaction of
+/// the store, it answers [`Error::Nested`] rather than wait.
 #[must_use = "futures do nothing unless polled"]
 pub struct WhenDurable {
     engine: Arc<Engine>,
@@ -206,7 +207,14 @@ impl Future for WhenDurable {
         let is_first = self.place.is_none();
         let waiters = &self.engine.shared.durable_waiters;
         let place = self.place.unwrap_or_else(|| waiters.place(lsn));
-        let answer = waiters.poll(place, context, || Self::look(&self.engine, lsn));
+        let answer = waiters.poll(place, context, || {
+            let answer = Self::look(&self.engine, lsn);
+            match transaction::check_not_nested(&self.engine) {
+                // The sync needs the lock that this thread has: who waits for it here does so for ever.
+                Err(nested) if is_first && answer.is_pending() => Poll::Ready(Err(nested)),
+                _ => answer,
+            }
+        });
         if answer.is_pending() && is_first {
             self.engine.background.request_sync(Duration::ZERO);
         }

@@ -172,6 +172,16 @@ impl Transaction<'_> {
 }
 
 impl Store {
+    /// `Ok` unless this thread is within a transaction of this store: for who hands a call over to another thread, which
+    /// would wait for this one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Nested`].
+    pub fn check_not_nested(&self) -> Result<()> {
+        check_not_nested(self.engine())
+    }
+
     /// Runs `run` alone among writers, then writes its changes as one: all or none survive a crash.
     ///
     /// The transaction's own reads see its changes; nobody else does before it is committed. If `run` answers

@@ -16,6 +16,7 @@ mod feed;
 mod here;
 mod methods;
 mod model;
+mod nested;
 mod queue;
 mod runtimes;
 mod streams;
