@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
 use std::sync::Arc;
 
 use cidstore_core::E;
@@ -20,8 +21,15 @@ use crate::writer::apply::Operation;
 
 thread_local! {
     /// Stores whose writer lock this thread holds while it runs a caller's code, by address; and what the writer knew
-    /// when that began.
-    static OPEN: RefCell<Vec<(usize, WriterFigures)>> = const { RefCell::new(Vec::new()) };
+    /// when that began. Not dropped with the thread: what another of its values does when it is dropped may come later, and
+    /// be a transaction.
+    static OPEN: ManuallyDrop<RefCell<Vec<(usize, WriterFigures)>>> =
+        const { ManuallyDrop::new(RefCell::new(Vec::new())) };
+}
+
+/// Looks at the stores that are open here. `None` where a thread's values end with it all the same: then none is.
+fn with_open<T>(look: impl FnOnce(&mut Vec<(usize, WriterFigures)>) -> T) -> Option<T> {
+    OPEN.try_with(|open| look(&mut open.borrow_mut())).ok()
 }
 
 fn address(engine: &Arc<Engine>) -> usize {
@@ -36,7 +44,7 @@ pub(crate) fn check_not_nested(engine: &Arc<Engine>) -> Result<()> {
 /// What the writer knew when this thread's transaction of this store began, if it is inside one.
 pub(crate) fn figures_inside(engine: &Arc<Engine>) -> Option<WriterFigures> {
     let address = address(engine);
-    OPEN.with_borrow(|open| open.iter().find(|(of, _)| *of == address).map(|(_, figures)| *figures))
+    with_open(|open| open.iter().find(|(of, _)| *of == address).map(|(_, figures)| *figures))?
 }
 
 /// Notes that this thread runs a caller's code under the writer lock, for as long as it lives (a panic included).
@@ -46,14 +54,20 @@ impl Inside {
     pub(crate) fn enter(engine: &Arc<Engine>, state: &WriterState) -> Self {
         let address = address(engine);
         let figures = WriterFigures::of(&engine.shared, state);
-        OPEN.with_borrow_mut(|open| open.push((address, figures)));
+        with_open(|open| open.push((address, figures)));
         Self(address)
     }
 }
 
 impl Drop for Inside {
     fn drop(&mut self) {
-        OPEN.with_borrow_mut(|open| open.retain(|(address, _)| *address != self.0));
+        with_open(|open| {
+            open.retain(|(address, _)| *address != self.0);
+            if open.is_empty() {
+                // Nobody else gives its memory back.
+                *open = Vec::new();
+            }
+        });
     }
 }
 

@@ -1,12 +1,16 @@
 //! Code of the caller that runs while the store is locked for it: whatever it asks of the same store is answered or
 //! refused, and never waits for the lock that its own thread holds.
 
+use std::cell::RefCell;
+use std::sync::mpsc;
 use std::task::{Context, Waker};
+use std::thread;
 
 use cidstore::{E, Error, Store};
+use cidstore_testkit::Scratch;
 use cidstore_testkit::content::pairs_of;
 
-use crate::{empty, within_patience};
+use crate::{buffered, empty, within_patience};
 
 #[track_caller]
 fn assert_nested<T>(answer: Result<T, Error>) {
@@ -112,4 +116,50 @@ fn assert_all_else_works(store: &Store) {
     store.sync().unwrap();
     assert!(store.verify().unwrap().problems.is_empty());
     store.close().unwrap();
+}
+
+/// Uses its store when its thread ends, and tells what it found.
+struct AtTheEnd(Store, mpsc::Sender<Vec<(u128, u128)>>);
+
+impl Drop for AtTheEnd {
+    fn drop(&mut self) {
+        let Self(store, found) = self;
+        assert!(store.insert(2, 2).unwrap());
+        assert_eq!(store.get(1).unwrap().len(), 1);
+        let moved = store.write(|transaction| {
+            assert_nested(store.insert(4, 4));
+            Ok(transaction.delete_value(1, 1)? && transaction.insert(3, 3)?)
+        });
+        assert!(moved.unwrap());
+        assert_eq!(store.bulk_load([(E::from(5), E::from(5))]).unwrap().new_pairs, 1);
+        assert_eq!(store.stats().keys, 3);
+        store.sync().unwrap();
+        store.checkpoint().unwrap();
+        assert_eq!(store.snapshot().unwrap().len(), 3);
+        found.send(pairs_of(store)).unwrap();
+    }
+}
+
+/// By then the thread's other values are gone, those of the library among them.
+#[test]
+fn a_thread_that_ends_may_still_use_its_store() {
+    thread_local! {
+        static OF_THREAD: RefCell<Option<AtTheEnd>> = const { RefCell::new(None) };
+    }
+    let scratch = Scratch::new();
+    let store = buffered().count_reads(true).open(scratch.data()).unwrap();
+    let (found, told) = mpsc::channel();
+    let of_thread = AtTheEnd(store.clone(), found);
+    let thread = thread::spawn(move || {
+        // Registered before the library's values, so dropped after them.
+        OF_THREAD.set(Some(of_thread));
+        OF_THREAD.with_borrow(|this| {
+            let store = &this.as_ref().unwrap().0;
+            store.write(|transaction| transaction.insert(1, 1)).unwrap();
+            assert_eq!(store.get(1).unwrap().len(), 1);
+        });
+    });
+    thread.join().unwrap();
+    assert_eq!(told.recv().unwrap(), [(2, 2), (3, 3), (5, 5)]);
+    assert_all_else_works(&store);
 }
