@@ -93,13 +93,19 @@ impl Store {
         Ok(Storage { path: shared.path.clone(), bytes: shared.file.len()? })
     }
 
-    /// The log. A store that is only read has none open, and tells 0 bytes if it does not exist.
+    /// The log. A store that is only read has none open: it looks at the path again, and tells 0 bytes if nothing is there.
     ///
     /// # Errors
     ///
     /// [`Error::Io`] if its length can't be read. Else see [`Store`].
     pub fn wal(&self) -> Result<Wal> {
-        self.engine().shared.check_open()?;
-        Wal::open(&self.engine().settings.wal_path)
+        let engine = self.engine();
+        engine.shared.check_open()?;
+        let path = &engine.settings.wal_path;
+        match &engine.wal {
+            // Not by its path, which leads elsewhere if it is relative and the current directory has changed.
+            Some(wal) => Ok(Wal { path: path.clone(), bytes: wal.bytes()? }),
+            None => Wal::open(path),
+        }
     }
 }

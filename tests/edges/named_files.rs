@@ -1,9 +1,12 @@
 //! A store made of the two files that the caller names.
 
-use std::fs;
+use std::{env, fs};
 
 use cidstore::{E, Error, Storage, Store, Wal};
 use cidstore_testkit::Scratch;
+use cidstore_testkit::process::{Child, Role, tell_parent};
+
+use crate::buffered;
 
 #[test]
 fn a_store_in_two_files_named_before_it_exists() {
@@ -44,4 +47,29 @@ fn what_is_no_file_of_a_store_is_refused_by_name() {
     }
     assert!(Storage::open(scratch.path()).is_err(), "a directory");
     assert_eq!(fs::read(&text).unwrap(), before);
+}
+
+#[test]
+fn the_files_of_an_open_store_are_found_from_another_directory() {
+    let scratch = Scratch::new();
+    // A child: the current directory is the whole process's.
+    let mut child = Child::spawn("named_files::child", "moves", &scratch.data());
+    assert_eq!(child.next_line().as_deref(), Some("told"));
+}
+
+/// What this binary does as a child of the test above.
+#[test]
+fn child() {
+    let Some(role) = Role::of_this_process() else { return };
+    assert_eq!(role.name, "moves");
+    let folder = role.path.parent().unwrap();
+    env::set_current_dir(folder).unwrap();
+    let store = buffered().open(role.path.file_name().unwrap()).unwrap();
+    store.insert(1, 1).unwrap();
+    env::set_current_dir("/").unwrap();
+    let (storage, wal) = (store.storage().unwrap(), store.wal().unwrap());
+    assert_eq!(storage.bytes, fs::metadata(&role.path).unwrap().len());
+    assert_eq!(wal.bytes, fs::metadata(folder.join(&wal.path)).unwrap().len());
+    store.close().unwrap();
+    tell_parent("told");
 }

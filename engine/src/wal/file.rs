@@ -178,6 +178,11 @@ impl Wal {
         self.file.path()
     }
 
+    /// The file's length.
+    pub(crate) fn bytes(&self) -> Result<u64> {
+        self.file.len()
+    }
+
     /// End of the last whole slot of the file.
     pub(crate) fn end(&self) -> Result<u64> {
         let length = self.file.len()?;
