@@ -76,7 +76,9 @@ impl Drop for Inside {
 struct Overlay {
     /// All values of before are gone.
     cleared: bool,
+    /// Of values that were not there before, or are gone with the others.
     added: BTreeSet<E>,
+    /// Of values that were there before and are not gone with the others.
     removed: BTreeSet<E>,
 }
 
@@ -102,8 +104,9 @@ impl Transaction<'_> {
             return Ok(false);
         }
         let overlay = self.overlay.entry(key).or_default();
-        overlay.removed.remove(&value);
-        overlay.added.insert(value);
+        if !overlay.removed.remove(&value) {
+            overlay.added.insert(value);
+        }
         self.operations.push(Operation::Insert(key, value));
         Ok(true)
     }
@@ -115,7 +118,7 @@ impl Transaction<'_> {
     /// See [`Store`].
     pub fn delete(&mut self, key: impl Into<E>) -> Result<u64> {
         let key = key.into();
-        let gone = self.get(key)?.len() as u64;
+        let gone = self.value_count(key)?;
         if gone > 0 {
             let cleared = Overlay { cleared: true, ..Overlay::default() };
             self.overlay.insert(key, cleared);
@@ -135,8 +138,9 @@ impl Transaction<'_> {
             return Ok(false);
         }
         let overlay = self.overlay.entry(key).or_default();
-        overlay.added.remove(&value);
-        overlay.removed.insert(value);
+        if !overlay.added.remove(&value) {
+            overlay.removed.insert(value);
+        }
         self.operations.push(Operation::DeleteValue(key, value));
         Ok(true)
     }
@@ -150,9 +154,7 @@ impl Transaction<'_> {
         let key = key.into();
         let Some(overlay) = self.overlay.get(&key) else { return self.store.get(key) };
         let before = if overlay.cleared { Values::default() } else { self.store.get(key)? };
-        let kept = before
-            .iter()
-            .filter(|value| !overlay.removed.contains(value) && !overlay.added.contains(value));
+        let kept = before.iter().filter(|value| !overlay.removed.contains(value));
         Ok(Values::many(kept.chain(overlay.added.iter().copied()).collect()))
     }
 
@@ -178,10 +180,19 @@ impl Transaction<'_> {
     pub fn contains_key(&self, key: impl Into<E>) -> Result<bool> {
         let key = key.into();
         if self.overlay.contains_key(&key) {
-            Ok(!self.get(key)?.is_empty())
+            Ok(self.value_count(key)? > 0)
         } else {
             self.store.contains_key(key)
         }
+    }
+
+    /// How many values the key has, this transaction's changes included. Reads none of them.
+    fn value_count(&self, key: E) -> Result<u64> {
+        let Some(overlay) = self.overlay.get(&key) else { return self.store.value_count(key) };
+        let before = if overlay.cleared { 0 } else { self.store.value_count(key)? };
+        let (added, removed) = (overlay.added.len() as u64, overlay.removed.len() as u64);
+        // Not below zero, whatever a damaged set says of itself.
+        Ok((before + added).saturating_sub(removed))
     }
 }
 

@@ -19,6 +19,7 @@ mod openers;
 mod options;
 mod reentry;
 mod scale;
+mod transactions;
 mod values;
 
 use std::panic::resume_unwind;
