@@ -147,6 +147,37 @@ fn a_scan_in_parts_repeats_nothing_and_leaves_nothing_out() {
 }
 
 #[test]
+fn a_scan_that_reaches_its_limit_at_the_end_tells_no_cursor() {
+    let folder = Folder::new();
+    // All in the only bucket.
+    let store = &loaded(&folder, 3);
+    for limit in ["1", "6", "7"] {
+        let records = run(&["scan", "--json", "--limit", limit, store]).records();
+        let (last, pairs) = records.split_last().unwrap();
+        assert_eq!(pairs.len(), 6);
+        assert_eq!(last, &json!({ "type": "cursor", "next": null }));
+        assert_eq!(run(&["scan", "--limit", limit, store]).lines(), tsv_lines(3));
+    }
+}
+
+/// In more than one bucket, too: the last part that has pairs is the last, whatever empty buckets come behind it.
+#[test]
+fn every_part_of_a_scan_has_pairs() {
+    let folder = Folder::new();
+    let store = &loaded(&folder, 2000);
+    let mut from = "0".to_owned();
+    loop {
+        let part = run(&["scan", "--json", "--limit", "1", "--from", &from, store]).records();
+        let (last, pairs) = part.split_last().unwrap();
+        assert!(!pairs.is_empty(), "nothing from {from} on");
+        match last["next"].as_str() {
+            Some(next) => from = next.to_owned(),
+            None => break,
+        }
+    }
+}
+
+#[test]
 fn stat_counts() {
     let folder = Folder::new();
     let store = &loaded(&folder, 70);

@@ -29,6 +29,7 @@ fn usage_is_refused_with_2() {
         &["get"],
         &["get", "s.h5"],
         &["scan", "s.h5", "--limit", "many"],
+        &["scan", "s.h5", "--limit", "0"],
         &["load", "s.h5"],
         &["load", "s.h5", "x.tsv", "--ids", "decimal"],
         &["bench", "--pairs", "0"],

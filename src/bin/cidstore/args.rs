@@ -260,8 +260,8 @@ pub(crate) struct ScanArgs {
     /// Print keys only
     #[arg(long, conflicts_with_all = ["limit", "from"])]
     pub(crate) keys: bool,
-    /// Stop at the end of the bucket in which this many pairs are reached, and tell where to go on
-    #[arg(long, value_name = "PAIRS")]
+    /// Stop at the end of the bucket in which this many pairs, at least 1, are reached, and tell where to go on
+    #[arg(long, value_name = "PAIRS", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) limit: Option<u64>,
     /// Go on from where a scan with --limit stopped
     #[arg(long, value_name = "CURSOR")]

@@ -54,7 +54,9 @@ fn print_pairs(args: &ScanArgs, store: &Store, names: &Names, output: &mut Outpu
         printed += 1;
         let enough = args.limit.is_some_and(|limit| printed >= limit);
         if enough && scan.is_between_buckets() {
-            next = Some(scan.cursor());
+            let cursor = scan.cursor();
+            // None if nothing is left, in whatever buckets. A bucket that can't be read is for who goes on.
+            next = scan.next().map(|_| cursor);
             break;
         }
     }
