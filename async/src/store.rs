@@ -64,6 +64,8 @@ struct Inner {
     process: u32,
     /// Writes that were called and do not wait for a sync.
     unsynced_calls: AtomicU64,
+    /// To tell whether the last handle goes within a transaction.
+    store: Store,
 }
 
 impl Drop for Inner {
@@ -75,6 +77,10 @@ impl Drop for Inner {
         if self.process != std::process::id() {
             // Neither to be waited for nor to be let go.
             return std::mem::forget(thread);
+        }
+        if self.store.check_not_nested().is_err() {
+            // What is queued waits for the transaction that this thread is in: the consumer finishes it alone.
+            return drop(thread);
         }
         // The consumer itself drops the last handle if that lay in a task which it woke.
         if thread.thread().id() != std::thread::current().id() && thread.join().is_err() {
@@ -285,6 +291,7 @@ impl CidStoreOptions {
             thread: Mutex::new(thread),
             process: std::process::id(),
             unsynced_calls: AtomicU64::new(0),
+            store: store.clone(),
         };
         CidStore { inner: Arc::new(inner), store, reads: self.reads }
     }

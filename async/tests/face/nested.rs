@@ -5,6 +5,7 @@ use std::future::Future;
 use std::panic::resume_unwind;
 use std::sync::mpsc;
 use std::thread;
+use std::time::Duration;
 
 use cidstore_async::{CidStore, Reads};
 use cidstore_engine::{Durability, Error};
@@ -128,4 +129,43 @@ fn reads_are_answered_here_and_on_the_pool() {
             });
         });
     }
+}
+
+/// What is queued by then is finished after the transaction, by the consumer alone.
+#[test]
+fn a_last_handle_that_goes_within_a_transaction_waits_for_nobody() {
+    let scratch = Scratch::new();
+    let data = scratch.data();
+    let (done, finished) = mpsc::channel::<()>();
+    let store = run(CidStore::options().store(buffered()).open(&data)).unwrap();
+    let (began, begun) = mpsc::channel();
+    let (go, gone) = mpsc::channel();
+    let last = store.clone();
+    run(async {
+        let mut write = Box::pin(store.write(move |transaction| {
+            began.send(()).unwrap();
+            gone.recv().unwrap();
+            drop(last);
+            drop(done);
+            transaction.insert(1, 1)
+        }));
+        assert!(poll_once(&mut write).await.is_none());
+        begun.recv().unwrap();
+        let queued = poll_once(Box::pin(store.insert_with(2, 2, Durability::Immediate))).await;
+        assert!(queued.is_none(), "the writer is busy");
+    });
+    drop(store);
+    go.send(()).unwrap();
+    let hung = finished.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout);
+    assert!(!hung, "the transaction waits for what waits for it");
+    run(async {
+        let again = loop {
+            match CidStore::open(&data).await {
+                // The consumer and the pool still have handles.
+                Err(Error::Locked { .. }) => smol::Timer::after(Duration::from_millis(5)).await,
+                opened => break opened.unwrap(),
+            };
+        };
+        assert_eq!((sorted(&again, 1).await, sorted(&again, 2).await), (vec![e(1)], vec![e(2)]));
+    });
 }
