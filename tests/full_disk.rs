@@ -161,6 +161,25 @@ fn max_bytes_is_a_full_disk() {
 }
 
 /// A refused write names the reader that keeps replaced pages from being used again.
+/// Who is refused may try again and again: where nothing can be freed, no checkpoint is made for it.
+#[test]
+fn a_full_store_refuses_at_once() {
+    let scratch = Scratch::new();
+    let store = options().max_bytes(4 << 20).open(scratch.data()).unwrap();
+    let mut model = Model::default();
+    fill(&store, &mut model, 0);
+    // A batch did not fit; some single pairs do.
+    let first = (0..).find(|&number| store.insert(E::new(number, 99), 1).is_err()).unwrap();
+    let refused = |number: u64| {
+        let error = store.insert(E::new(number, 99), 1).unwrap_err();
+        assert!(matches!(error, Error::NoSpace { .. }), "{error}");
+    };
+    let before = store.stats().checkpoints;
+    (first..first + 100).for_each(refused);
+    let made = store.stats().checkpoints - before;
+    assert!(made <= 4, "{made} checkpoints for what cannot be");
+}
+
 #[test]
 fn no_space_names_who_holds_it_back() {
     let scratch = Scratch::new();

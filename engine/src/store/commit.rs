@@ -218,7 +218,7 @@ impl Engine {
                         state = self.after_interlude(state);
                     }
                     checkpoints += 1;
-                    if made.is_ok() && checkpoints <= CHECKPOINTS_FOR_ROOM {
+                    if matches!(made, Ok(true)) && checkpoints <= CHECKPOINTS_FOR_ROOM {
                         continue;
                     }
                     let error = made.err().unwrap_or_else(|| state.writer.pages.with_holder(error));

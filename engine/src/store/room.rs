@@ -1,5 +1,6 @@
 //! Room for writes: in memory, in the file and in the log, made sure of before anything is promised.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use cidstore_core::layout::table::Space;
@@ -147,8 +148,9 @@ impl Engine {
         }
     }
 
-    /// Frees log space, pool pages and file pages by a checkpoint, unless another thread just did.
-    pub(super) fn make_room(&self, part: &[(&Write, Durability)]) -> Result<()> {
+    /// Frees log space, pool pages and file pages by a checkpoint, unless another thread just did. False if there is no more room
+    /// to be made: who is refused tries again and again, and must not keep the disk busy in vain.
+    pub(super) fn make_room(&self, part: &[(&Write, Durability)]) -> Result<bool> {
         let mut checkpointer = self.checkpointer();
         let needs_room = |state: &mut WriterState| {
             let prepared = self.prepare(state, part);
@@ -158,8 +160,14 @@ impl Engine {
             }
             matches!(prepared, Err(NotYet::NeedsCheckpoint(_)))
         };
-        if !needs_room(&mut self.writer()) {
-            return Ok(());
+        {
+            let mut state = self.writer();
+            if !needs_room(&mut state) {
+                return Ok(true);
+            }
+            if self.has_nothing_to_free(&state, &checkpointer) {
+                return Ok(false);
+            }
         }
         self.checkpoint_with(&mut checkpointer, false)?;
         // What the checkpoint replaced is free when the readers of this moment have gone. They mostly have in a moment,
@@ -168,7 +176,10 @@ impl Engine {
             let mut state = self.writer();
             state.writer.collect(true);
             if !needs_room(&mut state) {
-                return Ok(());
+                return Ok(true);
+            }
+            if state.writer.pages.limbo.len() == 0 {
+                break;
             }
             drop(state);
             thread::sleep(WAIT_FOR_READERS);
@@ -179,7 +190,22 @@ impl Engine {
             let in_vain = needs_room(&mut self.writer());
             checkpointer.spare_in_vain = if in_vain { spare } else { 0 };
         }
-        Ok(())
+        Ok(!self.has_nothing_to_free(&self.writer(), &checkpointer))
+    }
+
+    /// Whether both superblocks have all there is and nothing replaced waits any more, for a reader or a superblock: then a
+    /// checkpoint frees nothing.
+    fn has_nothing_to_free(&self, state: &WriterState, checkpointer: &Checkpointer) -> bool {
+        let pages = &state.writer.pages;
+        let applied = self.shared.counters.applied_lsn.load(Ordering::Relaxed);
+        let changed = pages.pages_to_write(Space::Buckets) + pages.pages_to_write(Space::Values);
+        let is_whole = changed == 0
+            && checkpointer.newest.lsn >= applied
+            && checkpointer.older.lsn == checkpointer.newest.lsn;
+        is_whole
+            && pages.limbo.len() == 0
+            && checkpointer.retired_tables.is_empty()
+            && checkpointer.files().spare_pages() <= checkpointer.spare_in_vain
     }
 
     /// Cuts off the file what some space has and does not need, so that another can grow: one that a long reader has
