@@ -253,7 +253,8 @@ mod serde_impls {
     impl<'de> Deserialize<'de> for E {
         fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<E, D::Error> {
             if deserializer.is_human_readable() {
-                deserializer.deserialize_str(EVisitor)
+                // Any: formats for people say what they have, and an integer is as good.
+                deserializer.deserialize_any(EVisitor)
             } else {
                 deserializer.deserialize_u128(EVisitor)
             }

@@ -28,6 +28,10 @@ fn an_element_is_its_digits_in_json() {
     let json = serde_json::to_string(&E::from(10)).unwrap();
     assert_eq!(json, format!("\"{:032x}\"", 10));
     assert_eq!(serde_json::from_str::<E>(&json).unwrap(), E::from(10));
+    assert_eq!(serde_json::from_str::<E>("10").unwrap(), E::from(10));
+    for bad in ["-1", "1.5", "true", "null", "\"xyz\"", "[1]"] {
+        assert!(serde_json::from_str::<E>(bad).is_err(), "{bad}");
+    }
 }
 
 #[cfg(feature = "uuid")]
