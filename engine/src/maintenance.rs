@@ -42,7 +42,7 @@ impl Store {
     ///
     /// Reads and writes go on meanwhile. Never ends with a longer file than it began with, other writes aside. A page is moved to
     /// the front among those of its own kind: space that sets once had, in front of buckets that are still there, stays in the
-    /// file, free for other sets. A [backup](Store::backup) is as short as a file can be.
+    /// file, free for other sets. A [backup](crate::Snapshot::backup) is as short as a file can be.
     ///
     /// # Errors
     ///

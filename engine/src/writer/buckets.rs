@@ -110,7 +110,7 @@ impl Pages {
 
     fn check_page(&self, page: u32) -> Result<()> {
         self.shared.check_bucket_for_change(page)?;
-        if self.has_past_generation(page, self.bucket(page)) {
+        if self.has_known_generation(page, self.bucket(page)) {
             return Ok(());
         }
         Err(self.bucket_fault(page, "is of a generation to come"))

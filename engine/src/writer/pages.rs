@@ -143,10 +143,11 @@ impl Pages {
         is_pool(number) && page[value::GENERATION_WORD].load(Ordering::Relaxed) == self.generation
     }
 
-    /// Whether a page of the file is of a generation that has ended: what snapshots and superblocks need goes by that.
-    pub(super) fn has_past_generation(&self, number: u32, page: &Page) -> bool {
+    /// Whether a page is of a generation that there has been: what snapshots and superblocks need goes by that. A bulk load
+    /// writes pages of the current one to the file.
+    pub(super) fn has_known_generation(&self, number: u32, page: &Page) -> bool {
         // Relaxed, as above.
-        is_pool(number) || page[value::GENERATION_WORD].load(Ordering::Relaxed) < self.generation
+        is_pool(number) || page[value::GENERATION_WORD].load(Ordering::Relaxed) <= self.generation
     }
 
     /// A pool page of the bucket space, all zeros; `owner` is its overflow number, or 0.
@@ -403,7 +404,7 @@ impl ValuePages for Pages {
         let page = self.value_slot(logical);
         page != NO_PAGE
             && self.shared.is_sound_value_page(page)
-            && self.has_past_generation(page, self.shared.regions.values.page(page))
+            && self.has_known_generation(page, self.shared.regions.values.page(page))
     }
 
     fn is_sound_to_read(&self, logical: u32) -> bool {
