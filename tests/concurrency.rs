@@ -541,27 +541,3 @@ fn transactions_that_wait_for_a_checkpoint_are_serial() {
     assert!(store.stats().checkpoints > 20);
     assert_eq!(store.get(E::ZERO).unwrap().as_slice(), [E::from(WRITERS * ROUNDS)]);
 }
-
-/// The load gives the lock back before it is in the file; what others do then is not its business.
-#[test]
-fn a_bulk_load_counts_its_own_pairs_only() {
-    const KEYS: u64 = 1_000_000;
-    const LOADED: u64 = 10;
-    let (_scratch, store) = empty();
-    let others: Vec<_> = (0..KEYS).map(|key| (E::new(7, key), E::ZERO)).collect();
-    store.bulk_load(others).unwrap();
-    let ends = AtomicBool::new(false);
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            for key in (0..KEYS).take_while(|_| !ends.load(Ordering::Relaxed)) {
-                assert_eq!(store.delete(E::new(7, key)).unwrap(), 1);
-            }
-        });
-        for round in 0..20 {
-            let pairs = (0..LOADED).map(|key| (E::new(1, key), E::from(round)));
-            assert_eq!(store.bulk_load(pairs).unwrap().new_pairs, LOADED, "round {round}");
-        }
-        ends.store(true, Ordering::Relaxed);
-    });
-    assert!(store.verify().unwrap().problems.is_empty());
-}

@@ -40,7 +40,8 @@ fn nothing(_: &WriterState, _: u32) -> Result<()> {
 impl Store {
     /// Sorts all buckets and sets, drops tombstones, merges what is sparse, and cuts off the end of the file what is free there.
     ///
-    /// Reads and writes go on meanwhile. Never ends with a longer file than it began with, other writes aside. A page is moved to
+    /// Reads and writes go on meanwhile. Never ends with a longer file than it began with, other writes and live snapshots aside,
+    /// which keep what is replaced. A page is moved to
     /// the front among those of its own kind: space that sets once had, in front of buckets that are still there, stays in the
     /// file, free for other sets. A [backup](crate::Snapshot::backup) is as short as a file can be.
     ///

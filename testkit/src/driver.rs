@@ -173,7 +173,9 @@ impl Driver {
             }
             Operation::Compact => {
                 let report = store.compact().expect("compact");
-                assert!(report.bytes_after <= report.bytes_before, "{report:?}");
+                // Snapshots keep what is replaced.
+                let is_shorter = report.bytes_after <= report.bytes_before;
+                assert!(is_shorter || !self.snapshots.is_empty(), "{report:?}");
                 for (key, _) in self.model.sets().take(3) {
                     assert_eq!(store.get_tombstone_count(element(key)).expect("tombstones"), 0);
                 }

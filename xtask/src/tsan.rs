@@ -19,6 +19,9 @@ const FLAGS: &str = "-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer --
 const ENGINE_TESTS: [&str; 5] =
     ["sync::canary", "turns::", "stress::", "upkeep_tests::", "limbo::"];
 
+/// The threads of a bulk load speak through a channel of the standard library: what that orders the detector does not see.
+const WITH_BULK_LOADS: &str = "transactions_that_wait_for_a_checkpoint";
+
 /// Builds and runs them.
 ///
 /// # Errors
@@ -36,7 +39,7 @@ pub(crate) fn run(tree: &Tree, tally: &mut Tally) -> Result<Outcome, Failure> {
     // One after another: what two tests do at a time is slower than both.
     cargo(tree, &engine, tally, &[&ENGINE_TESTS[..], &["--test-threads=1"]].concat())?;
     let facade = ["--package", "cidstore", "--no-default-features", "--test", "concurrency", "--"];
-    cargo(tree, &facade, tally, &["--test-threads=1"])?;
+    cargo(tree, &facade, tally, &["--test-threads=1", "--skip", WITH_BULK_LOADS])?;
     let passed = tally.passed - before;
     if passed == 0 {
         return Err(Failure::new("no test was run"));
