@@ -41,9 +41,9 @@ impl Store {
     /// Sorts all buckets and sets, drops tombstones, merges what is sparse, and cuts off the end of the file what is free there.
     ///
     /// Reads and writes go on meanwhile. Never ends with a longer file than it began with, other writes and live snapshots aside,
-    /// which keep what is replaced. A page is moved to
-    /// the front among those of its own kind: space that sets once had, in front of buckets that are still there, stays in the
-    /// file, free for other sets. A [backup](crate::Snapshot::backup) is as short as a file can be.
+    /// which keep what is replaced. A page is moved to the front among those of its own kind: space that sets once had, in front
+    /// of buckets that are still there, stays in the file, free for other sets. A [backup](crate::Snapshot::backup) is as short
+    /// as a file can be.
     ///
     /// # Errors
     ///

@@ -62,7 +62,7 @@ impl Forge {
         self.bytes[offset..].first_chunk_mut().expect("a segment lies in the file")
     }
 
-    /// Numbers of pages of a space that no table names and that are no nodes, highest first.
+    /// Numbers of pages of the tables' space that are no nodes, highest first.
     pub fn free_table_pages(&self) -> Vec<u32> {
         let count: u32 = self.superblock.segments(Space::Tables).iter().map(|s| s.page_count).sum();
         let mut nodes = Vec::new();

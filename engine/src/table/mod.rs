@@ -23,7 +23,7 @@ use tag_copies::TagCopies;
 
 use crate::sync::{AtomicBool, AtomicU32};
 
-/// Spares a look, and orders nothing: not the model checkers' business.
+/// Spares a look at each snapshot. What a dropped one orders its own flag does, so this is not the model checkers' business.
 type Hint = std::sync::atomic::AtomicBool;
 
 /// Depth from which the directory is worth a huge page: its slots fill an eighth of one.
@@ -188,7 +188,8 @@ impl TableWriter {
     /// Forgets snapshots that were dropped; true if there were any.
     pub(crate) fn forget_dropped(&mut self) -> bool {
         let before = self.snapshots.len();
-        // Before the looks: a snapshot that goes later says so again. Acquire: pairs with `mark_dropped`.
+        // Before the looks: a snapshot that goes later says so again. Acquire: pairs with `mark_dropped`, so that who is told
+        // of here is found below.
         self.some_dropped.swap(false, Ordering::Acquire);
         // Acquire: pairs with `mark_dropped`.
         self.snapshots.retain(|snapshot| !snapshot.dropped.load(Ordering::Acquire));
