@@ -92,3 +92,27 @@ fn snapshots_that_were_dropped_leave_nothing_behind() {
     assert!(stats.retired < 2_000, "{} things wait", stats.retired);
     assert!(stats.pool_bytes < 16 << 20, "{} bytes of changed pages", stats.pool_bytes);
 }
+
+/// What only one snapshot needed is free soon after it went, without a checkpoint.
+#[test]
+fn writes_free_what_a_dropped_snapshot_kept() {
+    const KEYS: u64 = 300_000;
+    let (_scratch, store) = empty();
+    let touch_all = |value: u64| {
+        let pairs: Vec<_> = (0..KEYS).map(|key| (E::from(key), E::from(value))).collect();
+        pairs.chunks(BATCH as usize).for_each(|part| _ = store.batch_insert(part).unwrap());
+    };
+    touch_all(0);
+    let snapshot = store.snapshot().unwrap();
+    touch_all(1);
+    // Readers of the moment are let go.
+    (0..100_u64).for_each(|value| assert!(store.insert(KEYS, value).unwrap()));
+    let kept = store.stats().retired;
+    assert!(kept > 6_000, "{kept} things wait");
+    let checkpoints = store.stats().checkpoints;
+    drop(snapshot);
+    (100..400_u64).for_each(|value| assert!(store.insert(KEYS, value).unwrap()));
+    let left = store.stats().retired;
+    assert_eq!(store.stats().checkpoints, checkpoints);
+    assert!(left + 4_000 < kept, "{left} of {kept} things wait");
+}
