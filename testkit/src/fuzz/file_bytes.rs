@@ -1,8 +1,9 @@
 //! A data file of unknown origin: the store and the independent reader answer right or name an error.
 
-use std::fs;
 use std::sync::{Arc, OnceLock};
+use std::{fs, io};
 
+use cidstore_core::E;
 use cidstore_core::layout::PAGE_BYTES;
 use cidstore_core::layout::superblock::Superblock;
 use cidstore_engine::{Durability, OpenOptions, Store};
@@ -10,6 +11,7 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use super::edit::decode;
 use crate::fixed::FixedDisk;
+use crate::forge::Forge;
 use crate::image::read_image;
 use crate::model::{Model, element, number, universe};
 use crate::scratch::Scratch;
@@ -20,6 +22,13 @@ const RESEAL: u8 = 1;
 const TRUST_PAGES: u8 = 2;
 /// The log is gone.
 const NO_LOG: u8 = 4;
+/// All checksums are mended, so that edits of pages get past every door and are written to.
+const FORGE: u8 = 8;
+
+/// Keys that are inserted into what was read: enough to split buckets.
+const FRESH_KEYS: u16 = 300;
+/// What of the universe each key gets as one more value.
+const VALUE_OF_ALL: u16 = 900;
 
 /// The file that is edited.
 struct Base {
@@ -74,8 +83,15 @@ pub fn file_bytes(bytes: &[u8]) {
     if flags & RESEAL != 0 {
         reseal(&mut data);
     }
-    // With a forged superblock the file is simply another file: nobody can know what is right.
-    let is_known = flags & (RESEAL | TRUST_PAGES) == 0;
+    if flags & FORGE != 0 && data.len() >= 2 * PAGE_BYTES {
+        data = Forge::new(data).seal().to_vec();
+    }
+    // With forged checksums the file is simply another file: nobody can know what is right.
+    let is_known = flags & (RESEAL | TRUST_PAGES | FORGE) == 0;
+    if let Ok(p) = std::env::var("FZ_DUMP") {
+        fs::write(format!("{p}.base"), &base.data).unwrap();
+        fs::write(p, &data).unwrap();
+    }
     read_image(&data, is_known.then_some(&base.model));
     let scratch = Scratch::new();
     fs::write(scratch.data(), &data).expect("write the data file");
@@ -85,6 +101,16 @@ pub fn file_bytes(bytes: &[u8]) {
     let verify = flags & TRUST_PAGES == 0;
     if let Ok(store) = options().verify_reads(verify).open(scratch.data()) {
         read_store(&store, is_known.then_some(&base.model));
+        let mut model = base.model.clone();
+        write_store(&store, &mut model);
+        // What is damaged is refused. What contradicts itself under a checksum that fits may show when it must be applied.
+        assert!(!is_known || store.stats().failure.is_none(), "{:?}", store.stats().failure);
+        load_store(&store, &mut model);
+        drop(store.close());
+        drop(store);
+        if let Ok(store) = options().verify_reads(verify).open(scratch.data()) {
+            read_store(&store, is_known.then_some(&model));
+        }
     }
 }
 
@@ -99,7 +125,7 @@ fn reseal(data: &mut [u8]) {
 
 /// Reads everything; compares with `known` what it does not get an error for.
 fn read_store(store: &Store, known: Option<&Model>) {
-    for (key, set) in base().model.sets() {
+    for (key, set) in known.unwrap_or(&base().model).sets() {
         if let (Ok(values), Some(_)) = (store.get(element(key)), known) {
             assert_eq!(&crate::content::set_of(&values), set, "get of {key:#x}");
         }
@@ -124,9 +150,49 @@ fn read_store(store: &Store, known: Option<&Model>) {
         let content = report.is_ok_and(|report| report.problems.is_empty());
         assert!(!(failed && content), "a scan fails but verify is content");
     }
-    // Writing into whatever it is must not panic either.
-    drop(store.insert(7, 7));
-    drop(store.delete(element(universe(204))));
+}
+
+/// Writes into whatever it is, in every way there is: that must not panic either, and must end. Does the same to `model`,
+/// but for what is refused.
+fn write_store(store: &Store, model: &mut Model) {
+    let snapshot = store.snapshot();
+    let value_of_all = universe(VALUE_OF_ALL);
+    for (key, set) in base().model.sets() {
+        if store.insert(element(key), element(value_of_all)).is_ok() {
+            model.insert(key, value_of_all);
+        }
+        if let Some(&value) = set.first()
+            && store.delete_value(element(key), element(value)).is_ok()
+        {
+            model.delete_value(key, value);
+        }
+    }
+    let large = universe(204);
+    if store.delete(element(large)).is_ok() {
+        model.delete(large);
+    }
+    let elements: Vec<(E, E)> = fresh().map(|number| (element(number), element(number))).collect();
+    if store.batch_insert(&elements).is_ok() {
+        model.insert_all(fresh().map(|number| (number, number)));
+    }
+    drop(store.demote_if_possible(element(universe(203))));
+    drop(store.checkpoint());
+    drop(store.merge());
+    drop(snapshot.map(|snapshot| snapshot.iter().count()));
+    drop(store.scrub(true));
+    drop(store.debug_dump(&mut io::sink()));
     drop(store.compact());
-    drop(store.close());
+}
+
+/// The same by a bulk load, which makes the store fail if it meets damage half way.
+fn load_store(store: &Store, model: &mut Model) {
+    let pairs = || fresh().map(|number| (number, universe(VALUE_OF_ALL)));
+    if store.bulk_load(pairs().map(|(key, value)| (element(key), element(value)))).is_ok() {
+        model.insert_all(pairs());
+    }
+}
+
+/// Keys that are not in the base.
+fn fresh() -> impl Iterator<Item = u128> {
+    (1000..1000 + FRESH_KEYS).map(universe)
 }
