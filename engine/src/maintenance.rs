@@ -68,7 +68,7 @@ impl Store {
                 if values > LARGE_SET {
                     large.push(key);
                 } else {
-                    state.writer.check_set(&set, Reach::All)?;
+                    state.writer.check_set(key, &set, Reach::All)?;
                     small.push(key);
                 }
             }
@@ -147,7 +147,8 @@ impl Store {
                 set.values <= INLINE_VALUES_MAX as u64
                     || set.tombstones * TOMBSTONE_PART > set.values + set.tombstones
             });
-            sets.iter().try_for_each(|set| state.writer.check_set(&set.set, Reach::All))?;
+            sets.iter()
+                .try_for_each(|set| state.writer.check_set(set.key, &set.set, Reach::All))?;
             Ok(sets)
         };
         let changed = self.each_bucket(look, |state, _, sets| {

@@ -323,19 +323,20 @@ pub(crate) fn bucket_place(page: &Page) -> (u32, u32) {
     (prefix, local_depth as u32)
 }
 
-/// Whether a bucket page, by the place in its header, is what a directory of this depth names at `index` and nowhere else than
-/// it should. `slot` answers what the directory names.
+/// Whether a bucket page that a directory of this depth names at `index` is, by the place in its header, named where it should
+/// be and nowhere else. `slot` answers what the directory names.
 pub(crate) fn fits_directory(
     (prefix, local_depth): (u32, u32),
     page: u32,
     (index, depth): (u32, u32),
     slot: impl Fn(u32) -> u32,
 ) -> bool {
-    // Of its own slots and those of its buddy one each: deeper or less deep than it says, it would fail at one of them.
+    // One slot of its buddy, and one of its own that only the next bit tells from `index`: deeper or less deep than it says, it
+    // would fail at one of them.
     local_depth <= depth
         && index & ((1_u64 << local_depth) - 1) as u32 == prefix
         && (local_depth == 0 || slot(prefix ^ 1 << (local_depth - 1)) != page)
-        && (local_depth == depth || slot(prefix | 1 << local_depth) == page)
+        && (local_depth == depth || slot(index ^ 1 << local_depth) == page)
 }
 
 /// The store as it is now.

@@ -2,7 +2,9 @@
 //! loop, or a store to memory that may only be read.
 
 use cidstore::{E, Error, Store};
+use cidstore_core::layout::PageKind;
 use cidstore_core::layout::table::{Space, TableKind, TableSlot};
+use cidstore_core::layout::value::INNER_CHILDREN_WORD;
 use cidstore_testkit::Scratch;
 use cidstore_testkit::forge::Forge;
 
@@ -84,6 +86,25 @@ fn a_bucket_that_says_it_is_another_is_refused() {
             );
             assert_eq!(store.stats().failure, None);
         });
+    }
+}
+
+/// It lies where one of the slots that it claims is, but not the others.
+#[test]
+fn a_bucket_that_claims_its_neighbours_is_refused_wherever_it_lies() {
+    for local_depth in 0..5 {
+        let (scratch, mut forge) = sample();
+        let page = forge.pages(TableKind::Directory)[1 << local_depth];
+        let header = forge.page(Space::Buckets, page);
+        header[2] = local_depth;
+        header[40..48].fill(0);
+        forge.write(&scratch.data());
+        let store = buffered().open(scratch.data()).unwrap();
+        assert!(is_told(&store), "local depth {local_depth}");
+        let refused = (KEYS..2 * KEYS).filter(|&key| store.insert(key, key).is_err()).count();
+        assert!(refused > 10, "{refused} of {KEYS}");
+        assert_corrupt(store.compact());
+        assert_eq!(store.stats().failure, None);
     }
 }
 
@@ -192,4 +213,79 @@ fn a_set_without_values_is_refused() {
     assert!(is_told(&store));
     assert_corrupt(store.gc());
     assert_eq!(store.stats().failure, None);
+}
+
+/// The place in the table of value pages of the first page of this kind.
+fn numbered(forge: &mut Forge, kind: PageKind) -> usize {
+    let kind = (kind as u16).to_le_bytes();
+    let mut pages = forge.pages(TableKind::Values).into_iter();
+    pages
+        .position(|page| page != 0 && forge.page(Space::Values, page).starts_with(&kind))
+        .expect("the sample has one")
+}
+
+/// Whether a key has these values and no others.
+fn has_values(store: &Store, key: u64, count: u64) -> bool {
+    let values = store.get(key).unwrap();
+    values.len() as u64 == count && (0..count).all(|value| values.contains(value))
+}
+
+/// Who frees a set frees nothing of another's, whatever its nodes say.
+#[test]
+fn a_set_that_names_a_page_of_another_takes_nothing_with_it() {
+    let (scratch, mut forge) = sample();
+    let small = numbered(&mut forge, PageKind::Extents) as u32;
+    let root = numbered(&mut forge, PageKind::Inner);
+    let root = forge.pages(TableKind::Values)[root];
+    let child = &mut forge.page(Space::Values, root)[INNER_CHILDREN_WORD * 8..];
+    child[..4].copy_from_slice(&small.to_le_bytes());
+    forge.write(&scratch.data());
+    let store = buffered().open(scratch.data()).unwrap();
+    assert!(is_told(&store));
+    assert_eq!(store.delete(2_u64).unwrap(), 1000);
+    // What was freed is used again.
+    for round in 0..3_u64 {
+        for key in 10..200_u64 {
+            let values = round..round + 20;
+            let set: Vec<(E, E)> = values.map(|value| (key.into(), value.into())).collect();
+            store.batch_insert(&set).unwrap();
+        }
+        store.checkpoint().unwrap();
+        store.batch_delete(&(10..200_u64).map(E::from).collect::<Vec<_>>()).unwrap();
+    }
+    assert!(has_values(&store, 1, 20));
+    assert_eq!(store.stats().failure, None);
+}
+
+/// A write into it is refused before it is logged: what is in the log must be applied, or no one opens the store again.
+#[test]
+fn an_entry_that_names_the_set_of_another_key_is_refused() {
+    let (scratch, mut forge) = sample();
+    let pages = forge.pages(TableKind::Directory);
+    let mut set = [0; 4];
+    // The second time round it is known.
+    for page in [&*pages, &*pages].concat() {
+        forge.change_bucket(page, |bucket| {
+            let live = bucket.entries.iter_mut().zip(bucket.tags).filter(|(_, tag)| *tag != 0);
+            for (entry, _) in live {
+                if entry.key() == E::from(1) {
+                    set = entry.slots;
+                } else if entry.key() == E::from(2) {
+                    entry.slots = set;
+                }
+            }
+        });
+    }
+    forge.write(&scratch.data());
+    for _ in 0..2 {
+        let store = buffered().open(scratch.data()).unwrap();
+        assert!(is_told(&store));
+        assert_corrupt(store.insert(2_u64, 5000_u64));
+        assert_corrupt(store.delete_value(2_u64, 5_u64));
+        assert_corrupt(store.delete(2_u64));
+        assert_corrupt(store.demote_if_possible(2_u64).and(store.gc()).and(store.compact()));
+        assert_eq!(store.stats().failure, None);
+        assert!(has_values(&store, 1, 20));
+        store.close().unwrap();
+    }
 }

@@ -246,7 +246,7 @@ impl Engine {
         };
         let in_steps = values + tombstones > LARGE_SET;
         let reach = if in_steps { Reach::Part(bound) } else { Reach::All };
-        if self.sound(place(), state.writer.check_set(&pointer, reach))?.is_none() {
+        if self.sound(place(), state.writer.check_set(key, &pointer, reach))?.is_none() {
             return Ok((false, None));
         }
         let counters = &self.shared.upkeep;

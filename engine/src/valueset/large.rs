@@ -67,13 +67,21 @@ impl<P: ValuePages> Tree<'_, P> {
         Ok(leaf)
     }
 
-    /// Frees all pages of the set, after it was found that no page is named twice. Leaves are not looked at.
+    /// Frees all pages of the set, after it was found that no page is named twice. Leaves may be damaged.
     pub(super) fn retire(&mut self) -> Result<(), SetFault> {
         self.inner(self.root)?;
         let Numbers { nodes, leaves } = numbers(&Current(&*self.pages), self.root)?;
         for logical in nodes.into_iter().chain(leaves) {
-            self.pages.retire(logical);
+            if !self.is_of_another(logical) {
+                self.pages.retire(logical);
+            }
         }
         Ok(())
+    }
+
+    /// True of a page that is what was written, and no part of this set, whatever the set's nodes say.
+    fn is_of_another(&self, logical: u32) -> bool {
+        let is_ours = self.leaf(logical).is_ok() || self.inner(logical).is_ok();
+        !is_ours && self.pages.is_sound(logical)
     }
 }

@@ -18,7 +18,7 @@ pub(crate) trait ValuePages {
     /// The current copy of a page. A number that names nothing gives a page of zeros.
     fn page(&self, logical: u32) -> &Page;
 
-    /// True if the page is what was written. One in memory is.
+    /// True if the number is in use, and the page is what was written. One in memory is.
     fn is_sound(&self, logical: u32) -> bool;
 
     /// As [`is_sound`](Self::is_sound), for a page that will be read only, again and again: may go by an earlier look.
@@ -41,7 +41,8 @@ pub(crate) trait ValuePages {
     /// retires the page that it named.
     fn publish(&mut self, logical: u32, fresh: FreshPage);
 
-    /// The page and its number come back after limbo; until then the number goes on naming the page.
+    /// The page and its number come back after limbo; until then the number goes on naming the page. Does nothing to a number
+    /// that is not in use.
     fn retire(&mut self, logical: u32);
 
     /// [`ExtentAllocator::extent_returned`](super::ExtentAllocator::extent_returned) is to be called for

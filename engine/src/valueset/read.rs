@@ -36,15 +36,37 @@ pub(crate) trait SetView {
     fn verifies(&self) -> bool {
         false
     }
+
+    /// The key whose set every page and extent must say to belong to. `None`: none is asked.
+    fn owner(&self) -> Option<E> {
+        None
+    }
 }
 
 pub(super) fn page<V: SetView>(view: &V, logical: u32) -> Result<&Page, SetFault> {
     view.value_page(logical).ok_or(SetFault { logical, what: ValueFault::Missing })
 }
 
-fn extent<V: SetView>(view: &V, logical: u32, index: u8) -> Result<Extent<'_, PageWord>, SetFault> {
+pub(super) fn extent<V: SetView>(
+    view: &V,
+    logical: u32,
+    index: u8,
+) -> Result<Extent<'_, PageWord>, SetFault> {
     let extents = Extents::open(page(view, logical)?).map_err(at(logical))?;
-    extents.extent(index).map_err(at(logical))
+    let extent = extents.extent(index).map_err(at(logical))?;
+    require_owner(view, logical, || extent.owner())?;
+    Ok(extent)
+}
+
+fn require_owner<V: SetView>(
+    view: &V,
+    logical: u32,
+    said: impl FnOnce() -> E,
+) -> Result<(), SetFault> {
+    match view.owner() {
+        Some(owner) if said() != owner => Err(at(logical)(ValueFault::Owner)),
+        _ => Ok(()),
+    }
 }
 
 /// Asks for all memory of a small set, for who will read most of it next.
@@ -59,11 +81,15 @@ pub(crate) fn ask_for<V: SetView>(view: &V, set: FoundSet) {
 }
 
 pub(super) fn inner<V: SetView>(view: &V, logical: u32) -> Result<Inner<'_, PageWord>, SetFault> {
-    Inner::open(page(view, logical)?).map_err(at(logical))
+    let inner = Inner::open(page(view, logical)?).map_err(at(logical))?;
+    require_owner(view, logical, || inner.owner())?;
+    Ok(inner)
 }
 
 pub(super) fn leaf<V: SetView>(view: &V, logical: u32) -> Result<Leaf<'_, PageWord>, SetFault> {
-    Leaf::open(page(view, logical)?).map_err(at(logical))
+    let leaf = Leaf::open(page(view, logical)?).map_err(at(logical))?;
+    require_owner(view, logical, || leaf.owner())?;
+    Ok(leaf)
 }
 
 /// The lowest inner node on the way from the root to `value`.

@@ -5,30 +5,39 @@
 
 use cidstore_core::E;
 use cidstore_core::layout::entry::SpillPointer;
+use cidstore_core::protocol::extent::Extents;
 use cidstore_core::protocol::value_fault::ValueFault;
 
 use super::merge::LEAF_SPARSE;
 use super::pages::ValuePages;
-use super::read::{SetView, inner, leaf, lowest_node, page};
+use super::read::{SetView, extent, inner, leaf, lowest_node, page};
 use super::split::LEAF_FILLED;
 use super::{Place, SetFault, at};
 use crate::sync::Page;
 
-/// The pages as the writer sees them, those that are not what was written missing.
-struct Sound<'a, P>(&'a P);
+/// The pages as the writer sees them, of one key's set; those that are not what was written missing.
+struct Sound<'a, P>(&'a P, E);
 
 impl<P: ValuePages> SetView for Sound<'_, P> {
     fn value_page(&self, logical: u32) -> Option<&Page> {
         self.0.is_sound(logical).then(|| self.0.page(logical))
     }
+
+    fn owner(&self) -> Option<E> {
+        Some(self.1)
+    }
 }
 
 /// The same, of pages that are only read on the way.
-struct SoundToRead<'a, P>(&'a P);
+struct SoundToRead<'a, P>(&'a P, E);
 
 impl<P: ValuePages> SetView for SoundToRead<'_, P> {
     fn value_page(&self, logical: u32) -> Option<&Page> {
         self.0.is_sound_to_read(logical).then(|| self.0.page(logical))
+    }
+
+    fn owner(&self) -> Option<E> {
+        Some(self.1)
     }
 }
 
@@ -45,30 +54,40 @@ pub(crate) enum Reach {
     Part(E),
 }
 
-/// Checks the pages of a set that a change reaches.
+/// Checks the pages of a key's set that a change reaches.
 ///
 /// # Errors
 ///
-/// [`SetFault`] names the first that is damaged.
+/// [`SetFault`] names the first that is damaged, or another's.
 pub(crate) fn check<P: ValuePages>(
     pages: &P,
+    owner: E,
     set: &SpillPointer,
     reach: Reach,
 ) -> Result<(), SetFault> {
-    let view = Sound(pages);
+    let view = Sound(pages, owner);
     let root = match Place::of(set.reference)? {
         // One page has all of it.
-        Place::Small { page, .. } => return require_sound(&view, page),
+        Place::Small { page: logical, extent: index } => {
+            extent(&view, logical, index)?.run().state().map_err(at(logical))?;
+            let extents = Extents::open(page(&view, logical)?).map_err(at(logical))?;
+            let is_used = extents.used() & 1 << index != 0;
+            return if is_used { Ok(()) } else { Err(at(logical)(ValueFault::Unused)) };
+        }
         Place::Large { root } => root,
     };
     match reach {
         // Each write does this, and goes on to the leaf at once.
         Reach::Value(value) => {
             require_sound(&view, root)?;
-            let read_only = SoundToRead(pages);
+            let read_only = SoundToRead(pages, owner);
             let node = lowest_node(&read_only, root, value)?;
             let logical = node.child(node.route(value));
-            let run = leaf(&view, logical)?.run().state().map_err(at(logical))?;
+            let leaf = leaf(&view, logical)?;
+            if leaf.end().is_some_and(|end| end.high <= value) {
+                return Err(at(logical)(ValueFault::Bounds));
+            }
+            let run = leaf.run().state().map_err(at(logical))?;
             if run.count() >= LEAF_FILLED || run.live() <= LEAF_SPARSE {
                 // It may split or join a neighbour: then the nodes above are replaced, not only read.
                 lowest_node(&view, root, value)?;
@@ -78,17 +97,21 @@ pub(crate) fn check<P: ValuePages>(
         Reach::Nodes => numbers(&view, root).map(drop),
         Reach::All => {
             let Numbers { leaves, .. } = numbers(&view, root)?;
-            leaves.into_iter().try_for_each(|logical| require_sound(&view, logical))
+            leaves.into_iter().try_for_each(|logical| require_leaf(&view, logical))
         }
         Reach::Part(value) => {
             let node = lowest_node(&view, root, value)?;
-            node.children().try_for_each(|child| require_sound(&view, child.page))
+            node.children().try_for_each(|child| require_leaf(&view, child.page))
         }
     }
 }
 
 fn require_sound<V: SetView>(view: &V, logical: u32) -> Result<(), SetFault> {
     page(view, logical).map(drop)
+}
+
+fn require_leaf<V: SetView>(view: &V, logical: u32) -> Result<(), SetFault> {
+    leaf(view, logical)?.run().state().map(drop).map_err(at(logical))
 }
 
 /// The logical numbers of a large set.

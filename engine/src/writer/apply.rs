@@ -418,7 +418,7 @@ impl Writer {
     /// of the set is damaged, its pages stay taken, which harms nobody.
     fn retire_or_leave(&mut self, key: E, set: &SpillPointer) {
         let retired = self
-            .check_set(set, Reach::Nodes)
+            .check_set(key, set, Reach::Nodes)
             .and_then(|()| self.sets().retire_set(key, set).map_err(|fault| self.set_fault(fault)));
         if let Err(fault) = retired {
             tracing::warn!(%fault, %key, "the pages of an empty set stay taken");

@@ -30,7 +30,7 @@ impl Writer {
             return Ok(());
         }
         match self.look_up(key, hash)? {
-            Some((_, Content::Spilled(set))) => self.check_set(&set, reach),
+            Some((_, Content::Spilled(set))) => self.check_set(key, &set, reach),
             _ => Ok(()),
         }
     }
@@ -41,9 +41,9 @@ impl Writer {
         self.apply(operation)
     }
 
-    /// As [`check`](Self::check), of a set.
-    pub(crate) fn check_set(&self, set: &SpillPointer, reach: Reach) -> Result<()> {
-        valueset::check(&self.pages, set, reach).map_err(|fault| self.set_fault(fault))
+    /// As [`check`](Self::check), of a key's set.
+    pub(crate) fn check_set(&self, key: E, set: &SpillPointer, reach: Reach) -> Result<()> {
+        valueset::check(&self.pages, key, set, reach).map_err(|fault| self.set_fault(fault))
     }
 
     /// As [`check`](Self::check), of the bucket that a hash leads to.
@@ -69,7 +69,7 @@ impl Writer {
         let hash = self.pages.shared.seed.hash(key);
         self.check_bucket_of(hash)?;
         match self.look_up(key, hash)? {
-            Some((_, Content::Spilled(set))) => self.check_set(&set, reach),
+            Some((_, Content::Spilled(set))) => self.check_set(key, &set, reach),
             _ => Ok(()),
         }
     }

@@ -402,7 +402,9 @@ impl ValuePages for Pages {
 
     fn is_sound(&self, logical: u32) -> bool {
         let page = self.value_slot(logical);
+        // The slot of a number that was given up names a page that may be another's by now.
         page != NO_PAGE
+            && self.value_numbers.is_in_use(logical)
             && self.shared.is_sound_value_page(page)
             && self.has_known_generation(page, self.shared.regions.values.page(page))
     }
@@ -458,6 +460,10 @@ impl ValuePages for Pages {
     }
 
     fn retire(&mut self, logical: u32) {
+        if !self.value_numbers.is_in_use(logical) {
+            // A damaged set may name what there is not.
+            return;
+        }
         let page = self.value_slot(logical);
         self.retire_value_page(page);
         self.value_numbers.give_up(logical);

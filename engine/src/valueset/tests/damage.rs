@@ -156,7 +156,7 @@ fn a_damaged_page_is_found_by_who_would_touch_it() {
     let found = |keys: &mut Keys, page: u32| {
         keys.pages.damaged = [page].into();
         [Reach::Value(first), Reach::Value(last), Reach::Nodes, Reach::All, Reach::Part(first)]
-            .map(|reach| check(&keys.pages, &set, reach).is_err())
+            .map(|reach| check(&keys.pages, KEY, &set, reach).is_err())
     };
     assert!(nodes.len() == 1 && leaves.len() > 50);
     assert_eq!(found(&mut keys, nodes[0]), [true; 5]);
@@ -183,7 +183,7 @@ fn a_node_damaged_since_it_was_looked_at_is_not_copied() {
         let (before, mut done) = (pages(&keys), 0);
         for number in 0..500 {
             let value = E::from(number * if removes { 1000 } else { 7 });
-            if check(&keys.pages, &set, Reach::Value(value)).is_err() {
+            if check(&keys.pages, KEY, &set, Reach::Value(value)).is_err() {
                 break;
             }
             if removes {
