@@ -1,21 +1,20 @@
 //! Damaged and foreign files: each is refused with words about it, and no store is made.
 
 use std::fs;
+use std::mem::offset_of;
 use std::path::Path;
 
 use cidstore_core::E;
-use cidstore_core::crc::page_checksum;
-use cidstore_core::layout::PAGE_BYTES;
-use cidstore_core::layout::bucket::BucketPage;
-use cidstore_core::layout::superblock::Superblock;
-use cidstore_core::layout::table::{Space, TableSlot};
-use cidstore_core::protocol::bucket_seal;
+use cidstore_core::layout::PageKind;
+use cidstore_core::layout::table::{Space, TableKind};
+use cidstore_core::layout::value::InnerHeader;
 use cidstore_engine::{Error, Store};
 use cidstore_hdf5::exchange::{self, Compression, ExchangeError, ExportOptions};
 use cidstore_testkit::content::assert_store;
+use cidstore_testkit::forge::Forge;
 use cidstore_testkit::random::Random;
 use cidstore_testkit::{Model, Scratch};
-use zerocopy::{FromBytes, IntoBytes};
+use zerocopy::IntoBytes;
 
 use super::{content, export, fill, import, names, store_at};
 
@@ -180,24 +179,38 @@ fn damage_in_a_store_is_not_exported_as_sound() {
     }
 }
 
-/// Where a page of a small file begins.
-fn place(superblock: &Superblock, space: Space, page: u32) -> usize {
-    let mut rest = page;
-    for segment in superblock.segments(space) {
-        if rest < segment.page_count {
-            return segment.offset() as usize + rest as usize * PAGE_BYTES;
-        }
-        rest -= segment.page_count;
-    }
-    panic!("no page {page} in {space:?}");
-}
+/// Neither memory nor file is made for what a set says to have.
+#[test]
+fn a_forged_count_is_not_believed() {
+    const COUNT: u64 = 900;
+    let scratch = Scratch::new();
+    let store = store_at(&scratch.data());
+    store.bulk_load((0..COUNT).map(|value| (E::from(7), E::from(value)))).unwrap();
+    store.close().unwrap();
+    drop(store);
 
-/// The checksum of a page, after a change of it.
-fn changed(bytes: &mut [u8], at: (Space, u32, usize), change: impl FnOnce(&mut [u8])) -> u32 {
-    let (space, number, offset) = at;
-    let page = &mut bytes[offset..offset + PAGE_BYTES];
-    change(page);
-    page_checksum(space, number, (&*page).try_into().unwrap())
+    let mut forge = Forge::new(scratch.data_bytes());
+    let mut roots = 0;
+    for number in forge.pages(TableKind::Values).into_iter().filter(|&page| page != 0) {
+        let page = forge.page(Space::Values, number);
+        let count = offset_of!(InnerHeader, set_values)..offset_of!(InnerHeader, set_tombstones);
+        if page.starts_with(&(PageKind::Inner as u16).to_le_bytes()) {
+            assert_eq!(page[count.clone()], COUNT.to_le_bytes());
+            page[count].copy_from_slice(&(1_u64 << 32).to_le_bytes());
+            roots += 1;
+        }
+    }
+    assert_eq!(roots, 1);
+    forge.write(&scratch.data());
+
+    let store = Store::open(scratch.data()).unwrap();
+    let to = scratch.path().join("export.h5");
+    let said = exchange::export(&store, &to, &ExportOptions::default(), &mut |_| ());
+    let Err(ExchangeError::Store(Error::Corrupt { detail, .. })) = &said else {
+        panic!("{said:?}");
+    };
+    assert!(detail.contains("more values than it has"), "{detail}");
+    assert_eq!(names(scratch.path()), ["data.h5", "data.h5-wal"], "something was left behind");
 }
 
 /// A set that its key's entry does not mean, where all pages have checksums that fit.
@@ -209,29 +222,9 @@ fn a_set_of_other_values_is_not_exported() {
         store.bulk_load((0..count).map(|value| (E::from(7), E::from(value)))).unwrap();
         let file = scratch.path().join("forged.h5");
         export(&store, &file, None);
-        let mut bytes = fs::read(&file).unwrap();
-        let newest = Superblock::read_from_bytes(&bytes[..PAGE_BYTES]).unwrap();
-        let mut roots = newest.roots;
-        let bucket = place(&newest, Space::Buckets, 1);
-        let checksum = changed(&mut bytes, (Space::Buckets, 1, bucket), |page| {
-            let mut forged = BucketPage::read_from_bytes(page).unwrap();
-            forged.entries[0].slots[2] ^= 1;
-            bucket_seal::seal(&mut forged);
-            page.copy_from_slice(forged.as_bytes());
-        });
-        let node = roots[0].slot.page;
-        let at = (Space::Tables, node, place(&newest, Space::Tables, node));
-        roots[0].slot.checksum = changed(&mut bytes, at, |page| {
-            let slot = TableSlot { page: 1, checksum };
-            page[..size_of_val(&slot)].copy_from_slice(slot.as_bytes());
-        });
-        for slot in bytes.chunks_exact_mut(PAGE_BYTES).take(2) {
-            let mut superblock = Superblock::read_from_bytes(slot).unwrap();
-            superblock.roots = roots;
-            superblock.seal();
-            slot.copy_from_slice(superblock.as_bytes());
-        }
-        fs::write(&file, bytes).unwrap();
+        let mut forge = Forge::new(fs::read(&file).unwrap());
+        forge.change_bucket(1, |bucket| bucket.entries[0].slots[2] ^= 1);
+        forge.write(&file);
         let forged = Store::options().read_only(true).verify_reads(true).open(&file).unwrap();
         assert_eq!(forged.value_count(7).unwrap(), count);
         let to = scratch.path().join("export.h5");

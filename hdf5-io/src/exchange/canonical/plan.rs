@@ -83,6 +83,11 @@ impl Plan {
         if parts.is_empty() {
             parts.push(Planner::new(store, snapshot, 0, progress).plan(0)?);
         }
+        // A forged page may say anything, and memory and file are made for what it says.
+        let values = parts.iter().fold(0_u64, |sum, part| sum.saturating_add(part.sets.values));
+        if values > snapshot.value_len() {
+            return Err(snapshot.corrupt("its sets say to have more values than it has").into());
+        }
         Ok(Self::of(parts, snapshot.len()))
     }
 
@@ -319,25 +324,31 @@ impl Keys<'_> {
 /// Counts the pages that value sets will take.
 #[derive(Default)]
 struct SetPages {
+    /// Values of all sets.
+    values: u64,
     extents: [u64; EXTENT_CAPACITIES.len()],
     large_pages: u64,
 }
 
 impl SetPages {
     fn add(&mut self, values: u64) {
+        self.values = self.values.saturating_add(values);
         let class = if values <= SMALL_SET_MAX as u64 { class_for(values as usize) } else { None };
         match class.and_then(|class| self.extents.get_mut(class)) {
             Some(extents) => *extents += 1,
-            None => self.large_pages += large_set_pages(values),
+            None => {
+                self.large_pages = self.large_pages.saturating_add(large_set_pages(values));
+            }
         }
     }
 
     /// Adds what another one has counted.
     fn join(&mut self, other: &Self) {
+        self.values = self.values.saturating_add(other.values);
         for (extents, more) in self.extents.iter_mut().zip(other.extents) {
             *extents += more;
         }
-        self.large_pages += other.large_pages;
+        self.large_pages = self.large_pages.saturating_add(other.large_pages);
     }
 
     fn pages(&self) -> u64 {
