@@ -37,7 +37,7 @@ pub(crate) trait SetView {
         false
     }
 
-    /// The key whose set every page and extent must say to belong to. `None`: none is asked.
+    /// The key whose set every page of a large set must say to belong to. `None`: none is asked.
     fn owner(&self) -> Option<E> {
         None
     }
@@ -47,15 +47,9 @@ pub(super) fn page<V: SetView>(view: &V, logical: u32) -> Result<&Page, SetFault
     view.value_page(logical).ok_or(SetFault { logical, what: ValueFault::Missing })
 }
 
-pub(super) fn extent<V: SetView>(
-    view: &V,
-    logical: u32,
-    index: u8,
-) -> Result<Extent<'_, PageWord>, SetFault> {
+fn extent<V: SetView>(view: &V, logical: u32, index: u8) -> Result<Extent<'_, PageWord>, SetFault> {
     let extents = Extents::open(page(view, logical)?).map_err(at(logical))?;
-    let extent = extents.extent(index).map_err(at(logical))?;
-    require_owner(view, logical, || extent.owner())?;
-    Ok(extent)
+    extents.extent(index).map_err(at(logical))
 }
 
 fn require_owner<V: SetView>(

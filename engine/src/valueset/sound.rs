@@ -10,7 +10,7 @@ use cidstore_core::protocol::value_fault::ValueFault;
 
 use super::merge::LEAF_SPARSE;
 use super::pages::ValuePages;
-use super::read::{SetView, extent, inner, leaf, lowest_node, page};
+use super::read::{SetView, inner, leaf, lowest_node, page};
 use super::split::LEAF_FILLED;
 use super::{Place, SetFault, at};
 use crate::sync::Page;
@@ -67,13 +67,7 @@ pub(crate) fn check<P: ValuePages>(
 ) -> Result<(), SetFault> {
     let view = Sound(pages, owner);
     let root = match Place::of(set.reference)? {
-        // One page has all of it.
-        Place::Small { page: logical, extent: index } => {
-            extent(&view, logical, index)?.run().state().map_err(at(logical))?;
-            let extents = Extents::open(page(&view, logical)?).map_err(at(logical))?;
-            let is_used = extents.used() & 1 << index != 0;
-            return if is_used { Ok(()) } else { Err(at(logical)(ValueFault::Unused)) };
-        }
+        Place::Small { page, extent } => return require_extent(&view, owner, (page, extent)),
         Place::Large { root } => root,
     };
     match reach {
@@ -108,6 +102,23 @@ pub(crate) fn check<P: ValuePages>(
 
 fn require_sound<V: SetView>(view: &V, logical: u32) -> Result<(), SetFault> {
     page(view, logical).map(drop)
+}
+
+/// One page has all of a small set. It is asked for once: each time costs its checksum.
+fn require_extent<V: SetView>(
+    view: &V,
+    owner: E,
+    (logical, index): (u32, u8),
+) -> Result<(), SetFault> {
+    let extents = Extents::open(page(view, logical)?).map_err(at(logical))?;
+    let extent = extents.extent(index).map_err(at(logical))?;
+    if extent.owner() != owner {
+        return Err(at(logical)(ValueFault::Owner));
+    }
+    if extents.used() & 1 << index == 0 {
+        return Err(at(logical)(ValueFault::Unused));
+    }
+    extent.run().state().map(drop).map_err(at(logical))
 }
 
 fn require_leaf<V: SetView>(view: &V, logical: u32) -> Result<(), SetFault> {
