@@ -19,7 +19,8 @@ impl Tally {
     pub(crate) fn read(&mut self, line: &str) {
         let plain = without_colour(line);
         let text = plain.trim();
-        let results = if let Some(rest) = text.strip_prefix("test result: ") {
+        // Indented, it is what nextest shows of a test that failed, and counts itself.
+        let results = if let Some(rest) = plain.strip_prefix("test result: ") {
             // test result: ok. 5 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.01s
             rest.split_once(". ").map(|(_, results)| results)
         } else if text.starts_with("Summary [") {
@@ -100,6 +101,15 @@ mod tests {
             tally_of(&["Summary [ 0.1s] 1 test run: 1 passed, 0 skipped"]),
             Tally { passed: 1, failed: 0, skipped: 0 }
         );
+    }
+
+    #[test]
+    fn what_nextest_shows_of_a_failed_test_is_not_counted_twice() {
+        let tally = tally_of(&[
+            "    test result: FAILED. 0 passed; 1 failed; 0 ignored; 0 measured; 130 filtered out; finished in 0.23s",
+            "     Summary [   1.204s] 790 tests run: 789 passed, 1 failed, 8 skipped",
+        ]);
+        assert_eq!(tally, Tally { passed: 789, failed: 1, skipped: 8 });
     }
 
     #[test]
