@@ -10,6 +10,10 @@ use cidstore_testkit::forge::Forge;
 
 use crate::{buffered, within_patience};
 
+/// Where a bucket's header has its local depth and its prefix, in bytes.
+const LOCAL_DEPTH: usize = 2;
+const PREFIX: usize = 40;
+
 /// Keys of the sample: enough for a directory of 64 slots.
 const KEYS: u64 = 3000;
 
@@ -65,9 +69,7 @@ fn a_page_of_a_generation_to_come_is_refused() {
 /// It would be published over buckets that are not its own.
 #[test]
 fn a_bucket_that_says_it_is_another_is_refused() {
-    // Header fields of a bucket: byte, and what is put there.
-    const LOCAL_DEPTH: usize = 2;
-    const PREFIX: usize = 40;
+    // Header fields, and what is put there.
     for (byte, forged) in [(LOCAL_DEPTH, 1), (LOCAL_DEPTH, 200), (PREFIX, 5), (PREFIX + 3, 0x80)] {
         within_patience(move || {
             let (scratch, mut forge) = sample();
@@ -96,8 +98,8 @@ fn a_bucket_that_claims_its_neighbours_is_refused_wherever_it_lies() {
         let (scratch, mut forge) = sample();
         let page = forge.pages(TableKind::Directory)[1 << local_depth];
         let header = forge.page(Space::Buckets, page);
-        header[2] = local_depth;
-        header[40..48].fill(0);
+        header[LOCAL_DEPTH] = local_depth;
+        header[PREFIX..PREFIX + 8].fill(0);
         forge.write(&scratch.data());
         let store = buffered().open(scratch.data()).unwrap();
         assert!(is_told(&store), "local depth {local_depth}");

@@ -88,10 +88,6 @@ pub fn file_bytes(bytes: &[u8]) {
     }
     // With forged checksums the file is simply another file: nobody can know what is right.
     let is_known = flags & (RESEAL | TRUST_PAGES | FORGE) == 0;
-    if let Ok(p) = std::env::var("FZ_DUMP") {
-        fs::write(format!("{p}.base"), &base.data).unwrap();
-        fs::write(p, &data).unwrap();
-    }
     read_image(&data, is_known.then_some(&base.model));
     let scratch = Scratch::new();
     fs::write(scratch.data(), &data).expect("write the data file");
